@@ -156,14 +156,18 @@ func HasFindings(metrics pmetric.MetricSlice) bool {
 // is passed over; what is incomplete (no id, unknown state) is left out and
 // counted in malformed. A state that another superseded is not reported.
 func ReadFindings(rm pmetric.ResourceMetrics) (findings []Finding, malformed int) {
-	process, _ := ProcessFromResource(rm.Resource().Attributes())
-	byID := map[string]int{}
+	var process Process
+	var byID map[string]int // made with the first status metric: most resources hold none
 	for i := range rm.ScopeMetrics().Len() {
 		metrics := rm.ScopeMetrics().At(i).Metrics()
 		for j := range metrics.Len() {
 			m := metrics.At(j)
 			if m.Name() != MetricStatus || m.Type() != pmetric.MetricTypeSum {
 				continue
+			}
+			if byID == nil {
+				process, _ = ProcessFromResource(rm.Resource().Attributes())
+				byID = map[string]int{}
 			}
 			points := m.Sum().DataPoints()
 			for k := range points.Len() {
