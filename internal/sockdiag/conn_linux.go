@@ -256,7 +256,7 @@ func answer(datagram []byte, seq uint32, dump bool, interrupted *bool, fn func([
 }
 
 func kernelError(code int32) error {
-	switch errno := unix.Errno(code); errno { //nolint:gosec // not negative: checked by errno
+	switch errno := unix.Errno(code); errno {
 	case 0:
 		return nil
 	case unix.ENOENT, unix.ESTALE:
@@ -299,7 +299,7 @@ func (c *Conn) send() error {
 // of package unix allocate a sender's address for every call.
 func (c *Conn) receive(flags int) (int, error) {
 	for {
-		n, _, errno := unix.Syscall6(unix.SYS_RECVFROM, uintptr(c.fd), uintptr(unsafe.Pointer(&c.buf[0])), //nolint:gosec // a buffer of our own, with its length
+		n, _, errno := unix.Syscall6(unix.SYS_RECVFROM, uintptr(c.fd), uintptr(unsafe.Pointer(&c.buf[0])),
 			uintptr(len(c.buf)), uintptr(flags|unix.MSG_TRUNC), 0, 0)
 		switch {
 		case errno == unix.EINTR:

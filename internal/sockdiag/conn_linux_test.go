@@ -17,33 +17,33 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func open(t testing.TB) *Conn {
-	t.Helper()
+func open(tb testing.TB) *Conn {
+	tb.Helper()
 	c, err := Open()
-	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, c.Close()) })
+	require.NoError(tb, err)
+	tb.Cleanup(func() { assert.NoError(tb, c.Close()) })
 	return c
 }
 
 // inode returns the sockfs inode behind a connection or listener.
-func inode(t testing.TB, sc syscall.Conn) uint32 {
-	t.Helper()
+func inode(tb testing.TB, sc syscall.Conn) uint32 {
+	tb.Helper()
 	raw, err := sc.SyscallConn()
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	var st unix.Stat_t
-	require.NoError(t, raw.Control(func(fd uintptr) { err = unix.Fstat(int(fd), &st) }))
-	require.NoError(t, err)
+	require.NoError(tb, raw.Control(func(fd uintptr) { err = unix.Fstat(int(fd), &st) }))
+	require.NoError(tb, err)
 	return uint32(st.Ino)
 }
 
 // tcpPair connects two sockets over loopback.
-func tcpPair(t testing.TB, network, address string) (client, server *net.TCPConn) {
-	t.Helper()
+func tcpPair(tb testing.TB, network, address string) (client, server *net.TCPConn) {
+	tb.Helper()
 	var lc net.ListenConfig
 	lc.SetMultipathTCP(false)
-	l, err := lc.Listen(t.Context(), network, address)
+	l, err := lc.Listen(tb.Context(), network, address)
 	if err != nil {
-		t.Skipf("no %s on this host: %v", network, err)
+		tb.Skipf("no %s on this host: %v", network, err)
 	}
 	defer l.Close()
 	dialed := make(chan net.Conn, 1)
@@ -57,10 +57,10 @@ func tcpPair(t testing.TB, network, address string) (client, server *net.TCPConn
 		dialed <- conn
 	}()
 	accepted, err := l.Accept()
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	conn := <-dialed
-	require.NotNil(t, conn)
-	t.Cleanup(func() {
+	require.NotNil(tb, conn)
+	tb.Cleanup(func() {
 		_ = conn.Close()
 		_ = accepted.Close()
 	})
@@ -68,8 +68,8 @@ func tcpPair(t testing.TB, network, address string) (client, server *net.TCPConn
 }
 
 // find dumps until it sees the inode.
-func find(t testing.TB, c *Conn, ino uint32) Socket {
-	t.Helper()
+func find(tb testing.TB, c *Conn, ino uint32) Socket {
+	tb.Helper()
 	var found Socket
 	err := c.TCP(AllStates, func(s *Socket) bool {
 		if s.Inode == ino {
@@ -78,9 +78,9 @@ func find(t testing.TB, c *Conn, ino uint32) Socket {
 		return true
 	})
 	if err != nil {
-		require.ErrorIs(t, err, ErrInterrupted)
+		require.ErrorIs(tb, err, ErrInterrupted)
 	}
-	require.Equal(t, ino, found.Inode, "socket is not in the dump")
+	require.Equal(tb, ino, found.Inode, "socket is not in the dump")
 	return found
 }
 

@@ -86,7 +86,7 @@ func (m *message) errno() (int32, error) {
 		}
 		return 0, fmt.Errorf("%w: error message of %d bytes", ErrMalformed, len(m.body))
 	}
-	code := int32(native.Uint32(m.body)) //nolint:gosec // a negative errno by the protocol
+	code := int32(native.Uint32(m.body))
 	if code > 0 || code < -4095 {
 		return 0, fmt.Errorf("%w: error number %d", ErrMalformed, code)
 	}
@@ -204,7 +204,7 @@ func eachAttr(b []byte, fn func(typ uint16, value []byte)) error {
 }
 
 func appendHeader(b []byte, size int, typ, flags uint16, seq uint32) []byte {
-	b = native.AppendUint32(b, uint32(headerSize+size)) //nolint:gosec // two fixed sizes
+	b = native.AppendUint32(b, uint32(headerSize+size))
 	b = native.AppendUint16(b, typ)
 	b = native.AppendUint16(b, flags)
 	b = native.AppendUint32(b, seq)
@@ -224,7 +224,7 @@ func appendInetRequest(b []byte, id *ID, states uint32, ext uint8, swapped bool)
 	b = appendAddr(b, local.Addr(), id.Family)
 	b = appendAddr(b, remote.Addr(), id.Family)
 	b = native.AppendUint32(b, id.Interface)
-	b = native.AppendUint32(b, uint32(id.Cookie)) //nolint:gosec // the low word
+	b = native.AppendUint32(b, uint32(id.Cookie))
 	return native.AppendUint32(b, uint32(id.Cookie>>32))
 }
 
