@@ -90,9 +90,9 @@ func rawServer(t *testing.T, ending func(*net.TCPConn)) string {
 				return
 			}
 			buf := make([]byte, 4096)
-			conn.Read(buf)
-			io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
-			conn.Read(buf)
+			conn.Read(buf)                                                         //nolint:errcheck // the client judges
+			io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok") //nolint:errcheck // the client judges
+			conn.Read(buf)                                                         //nolint:errcheck // the client judges
 			ending(conn.(*net.TCPConn))
 		}
 	}()
@@ -120,11 +120,11 @@ func TestFailuresAreToldApartAndNeverRetried(t *testing.T) {
 	}{
 		"reset": {
 			rawServer(t, func(c *net.TCPConn) {
-				c.SetLinger(0)
-				c.Close()
+				assert.NoError(t, c.SetLinger(0))
+				assert.NoError(t, c.Close())
 			}), func(s *Summary) int64 { return s.Reset }, 1, 1,
 		},
-		"eof":     {rawServer(t, func(c *net.TCPConn) { c.Close() }), func(s *Summary) int64 { return s.EOF }, 1, 1},
+		"eof":     {rawServer(t, func(c *net.TCPConn) { assert.NoError(t, c.Close()) }), func(s *Summary) int64 { return s.EOF }, 1, 1},
 		"refused": {nobody, func(s *Summary) int64 { return s.Refused }, 0, 0},
 		"status":  {teapot.URL, func(s *Summary) int64 { return s.BadStatus }, 0, 0},
 	} {

@@ -8,6 +8,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -117,9 +118,9 @@ func announce(listener net.Listener) error {
 // allowTracers lets processes of the same user copy our descriptors under
 // Yama. A kernel without Yama answers EINVAL: there nothing needs allowing.
 func allowTracers() error {
-	const any = ^uintptr(0) // PR_SET_PTRACER_ANY, include/uapi/linux/prctl.h
-	err := unix.Prctl(unix.PR_SET_PTRACER, any, 0, 0, 0)
-	if err != nil && err != unix.EINVAL { //nolint:errorlint // a bare errno
+	const anyProcess = ^uintptr(0) // PR_SET_PTRACER_ANY, include/uapi/linux/prctl.h
+	err := unix.Prctl(unix.PR_SET_PTRACER, anyProcess, 0, 0, 0)
+	if err != nil && !errors.Is(err, unix.EINVAL) {
 		return os.NewSyscallError("prctl", err)
 	}
 	return nil

@@ -29,7 +29,7 @@ func every(ctx context.Context, r rate, do func()) {
 // holdTime is how long honest work holds an object: between half and one and
 // a half of the mean, so that lifetimes have a spread.
 func holdTime(mean time.Duration) time.Duration {
-	return mean/2 + time.Duration(rand.Int64N(int64(mean)+1)) //nolint:gosec // a load shape, not a secret
+	return mean/2 + time.Duration(rand.Int64N(int64(mean)+1))
 }
 
 // run drives every leak and every honest use of the plans until ctx ends.

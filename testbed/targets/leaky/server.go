@@ -173,12 +173,11 @@ func (s *server) serve(ctx context.Context, listener net.Listener) error {
 		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 		defer cancel()
 		err = web.Shutdown(grace)
-		<-ended
+		if last := <-ended; !errors.Is(last, http.ErrServerClosed) {
+			err = errors.Join(err, last)
+		}
 	}
 	s.close()
-	if errors.Is(err, http.ErrServerClosed) {
-		err = nil
-	}
 	return err
 }
 

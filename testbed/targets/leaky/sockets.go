@@ -50,7 +50,7 @@ func openProxied(address string) opener {
 			_, err = io.Copy(io.Discard, conn)
 		}
 		if err != nil {
-			conn.Close()
+			hangUp(conn)
 			return nil, err
 		}
 		conn.SetDeadline(time.Time{}) //nolint:errcheck // as above
@@ -133,9 +133,12 @@ func roundTrip(conn *net.TCPConn, i int) error {
 
 func (p *pool) close() {
 	for _, conn := range p.conns {
-		conn.Close()
+		hangUp(conn)
 	}
 }
+
+// hangUp closes a connection of which nobody wants to know how it ended.
+func hangUp(c io.Closer) { c.Close() }
 
 // socketTruth is what the owner itself sees of a socket.
 type socketTruth struct {
