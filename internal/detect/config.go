@@ -1,0 +1,91 @@
+// Copyright The MemGuard Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package detect
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"time"
+)
+
+// Config holds what a user may choose. Durations are those at TimeScale 1.
+type Config struct {
+	// TimeScale divides every wait and block length. A finding made with
+	// another scale than 1 says so.
+	TimeScale float64
+	// MinAge is the age of a process before which its growth is start-up.
+	MinAge time.Duration
+	// MaxFillTime is the longest bounded fill that counts as normal.
+	MaxFillTime time.Duration
+	// BudgetLikely and BudgetConfirmed are false alarms per 1000 series-days
+	// under the null hypothesis of the grade.
+	BudgetLikely, BudgetConfirmed float64
+	Survival                      Survival
+	Proof                         Proof
+	AtRisk                        AtRisk
+}
+
+// Survival configures the test on ages of objects.
+type Survival struct {
+	// MaxIdleLife is the mean further life, past the age at which nearly all
+	// objects of a site are closed, that counts as normal: 1/h of the null.
+	MaxIdleLife time.Duration
+	// Floor is the least age at which an object can count as old.
+	Floor time.Duration
+	// MinClosed is how many objects a site must have closed to be judged.
+	MinClosed uint64
+	// MinOld is how many old objects must be alive.
+	MinOld uint64
+	// RequireIdle keeps sockets at likely unless most old ones are known idle.
+	RequireIdle bool
+}
+
+// Proof configures findings by mechanism.
+type Proof struct {
+	Threshold float64 // objects proven leaked
+	Scans     int     // consecutive scans in which they are there
+}
+
+// AtRisk configures time to exhaustion.
+type AtRisk struct {
+	Horizon  time.Duration // raised when a limit is nearer than this
+	MinUsage float64       // fraction of the limit in use before anything is said
+}
+
+// DefaultConfig returns the defaults.
+func DefaultConfig() Config {
+	return Config{
+		TimeScale: 1, MinAge: 10 * time.Minute, MaxFillTime: 12 * time.Hour,
+		BudgetLikely: 10, BudgetConfirmed: 1,
+		Survival: Survival{MaxIdleLife: time.Hour, Floor: time.Minute, MinClosed: 100, MinOld: 20, RequireIdle: true},
+		Proof:    Proof{Threshold: 3, Scans: 3},
+		AtRisk:   AtRisk{Horizon: time.Hour, MinUsage: 0.2},
+	}
+}
+
+// Validate reports every key whose value cannot be used.
+func (c *Config) Validate() error {
+	var errs []error
+	bad := func(ok bool, key string, value any, want string) {
+		if !ok {
+			errs = append(errs, fmt.Errorf("%s: %v must be %s", key, value, want))
+		}
+	}
+	positive := func(v float64) bool { return v > 0 && !math.IsInf(v, 0) }
+	bad(c.TimeScale >= 1e-3 && c.TimeScale <= 1e5, "time_scale", c.TimeScale, "between 0.001 and 100000")
+	bad(c.MinAge >= 0, "min_age", c.MinAge, "0 or more")
+	bad(c.MaxFillTime >= 10*time.Minute && c.MaxFillTime <= 14*24*time.Hour, "max_fill_time", c.MaxFillTime, "between 10m and 336h")
+	bad(positive(c.BudgetLikely) && c.BudgetLikely <= 1000, "budget::likely", c.BudgetLikely, "more than 0 and at most 1000")
+	bad(positive(c.BudgetConfirmed) && c.BudgetConfirmed <= 1000, "budget::confirmed", c.BudgetConfirmed, "more than 0 and at most 1000")
+	bad(c.Survival.MaxIdleLife >= time.Minute, "survival::max_idle_life", c.Survival.MaxIdleLife, "1m or more")
+	bad(c.Survival.Floor >= time.Second, "survival::floor", c.Survival.Floor, "1s or more")
+	bad(c.Survival.MinClosed >= 20, "survival::min_closed", c.Survival.MinClosed, "20 or more")
+	bad(c.Survival.MinOld >= 3, "survival::min_old", c.Survival.MinOld, "3 or more")
+	bad(c.Proof.Threshold >= 1 && !math.IsInf(c.Proof.Threshold, 0), "proof::threshold", c.Proof.Threshold, "1 or more")
+	bad(c.Proof.Scans >= 2 && c.Proof.Scans <= 1000, "proof::scans", c.Proof.Scans, "between 2 and 1000")
+	bad(c.AtRisk.Horizon > 0, "at_risk::horizon", c.AtRisk.Horizon, "more than 0")
+	bad(c.AtRisk.MinUsage >= 0 && c.AtRisk.MinUsage < 1, "at_risk::min_usage", c.AtRisk.MinUsage, "at least 0 and less than 1")
+	return errors.Join(errs...)
+}
