@@ -1,0 +1,249 @@
+// Copyright The MemGuard Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package hostproc
+
+import (
+	"slices"
+	"time"
+
+	"github.com/otel-memguard/memguard/internal/leak"
+)
+
+const (
+	// settled is how many walks a site must be seen in before it sticks.
+	settled = 3
+	// candidatesPerSite bounds the sites that wait for a place.
+	candidatesPerSite = 4
+	// stateUnattached is the index in Site.TCP of descriptors whose socket is in
+	// no table of the kernel: never bound, or dead and not closed.
+	stateUnattached = 0
+	numStates       = 16
+)
+
+// Site is one place where descriptors of one kind come from. The counts are as
+// of the newest walk; lifetimes accumulate since Start.
+type Site struct {
+	Kind leak.Kind
+	Name string
+	// Start is when counting of lifetimes began.
+	Start time.Time
+
+	Count int64
+	Idle  int64 // sockets without traffic past the threshold; 0 where Pool
+	// Abandoned counts sockets in CLOSE_WAIT whose peer is provably gone.
+	Abandoned int64
+	TCP       [numStates]int64 // by sockdiag state, 0 for unattached
+	UDP       int64
+	Unix      int64
+	// Seen has a bit for each index of TCP that was ever above 0, then one
+	// for UDP and one for Unix.
+	Seen uint32
+
+	Age      Histogram // of the living, at the newest walk
+	Lifetime Histogram // of those closed since Start whose birth was seen
+
+	// Pool is set once an object of the site was used again after a long idle
+	// gap: idleness is by design there.
+	Pool bool
+
+	kind       uint8
+	raw        string // before cleaning
+	admitted   bool
+	seenWalks  int
+	lastSeen   time.Time
+	admittedAt time.Time
+}
+
+// Bits of Site.Seen beside those of the TCP states.
+const (
+	SeenUDP  = 1 << numStates
+	SeenUnix = 1 << (numStates + 1)
+)
+
+func (s *Site) begin() {
+	s.Count, s.Idle, s.Abandoned, s.UDP, s.Unix = 0, 0, 0, 0, 0
+	s.TCP = [numStates]int64{}
+	s.Age = Histogram{}
+}
+
+// fold adds the newest walk of a site without a place to "other".
+func (s *Site) fold(from *Site) {
+	s.Count += from.Count
+	s.Idle += from.Idle
+	s.Abandoned += from.Abandoned
+	s.UDP += from.UDP
+	s.Unix += from.Unix
+	for i, n := range from.TCP {
+		s.TCP[i] += n
+	}
+	s.Age.merge(&from.Age)
+	s.Lifetime.merge(&from.Lifetime)
+	from.Lifetime = Histogram{}
+}
+
+func (s *Site) note() {
+	for i, n := range s.TCP {
+		if n > 0 {
+			s.Seen |= 1 << i
+		}
+	}
+	if s.UDP > 0 {
+		s.Seen |= SeenUDP
+	}
+	if s.Unix > 0 {
+		s.Seen |= SeenUnix
+	}
+}
+
+// siteTable holds the sites of one process. At most limit sites of a kind have
+// a place; they keep it for hold, so that series do not come and go.
+type siteTable struct {
+	limit    int
+	hold     time.Duration
+	byName   [numKinds]map[string]*Site
+	other    [numKinds]*Site
+	admitted [numKinds]int
+	list     []*Site
+	waiting  []*Site
+	report   []*Site
+}
+
+func newSiteTable(limit int, hold time.Duration) *siteTable {
+	return &siteTable{limit: limit, hold: hold}
+}
+
+func (t *siteTable) begin() {
+	for _, s := range t.list {
+		s.begin()
+	}
+	for _, s := range t.other {
+		if s != nil {
+			s.begin()
+		}
+	}
+}
+
+// get returns the site of that name, made if there is room for one more, else
+// "other".
+func (t *siteTable) get(kind uint8, name []byte, now time.Time) *Site {
+	if s, ok := t.byName[kind][string(name)]; ok {
+		return s
+	}
+	if t.byName[kind] == nil {
+		t.byName[kind] = map[string]*Site{}
+	}
+	if len(t.byName[kind]) >= t.limit*(1+candidatesPerSite) {
+		return t.otherOf(kind, now)
+	}
+	raw := string(name)
+	s := newSite(kind, leak.CleanSite(raw), now)
+	s.raw = raw
+	t.byName[kind][raw] = s
+	t.list = append(t.list, s)
+	return s
+}
+
+func newSite(kind uint8, name string, now time.Time) *Site {
+	return &Site{Kind: kindNames[kind], Name: name, kind: kind, Start: now, lastSeen: now}
+}
+
+func (t *siteTable) otherOf(kind uint8, now time.Time) *Site {
+	if t.other[kind] == nil {
+		t.other[kind] = newSite(kind, leak.SiteOther, now)
+	}
+	return t.other[kind]
+}
+
+// finish ends a walk: sites get and lose places, those without are folded. It
+// returns the number of descriptors that were.
+func (t *siteTable) finish(now time.Time) (folded int64) {
+	t.waiting = t.waiting[:0]
+	kept := t.list[:0]
+	for _, s := range t.list {
+		if s.Count > 0 {
+			s.seenWalks++
+			s.lastSeen = now
+		} else if t.expired(s, now) {
+			t.remove(s)
+			continue
+		}
+		kept = append(kept, s)
+		if !s.admitted && s.Count > 0 {
+			t.waiting = append(t.waiting, s)
+		}
+	}
+	clear(t.list[len(kept):])
+	t.list = kept
+	if len(t.waiting) > 0 {
+		slices.SortStableFunc(t.waiting, func(a, b *Site) int { return int(b.Count - a.Count) })
+		for _, s := range t.waiting {
+			t.admit(s, now)
+		}
+	}
+	t.report = t.report[:0]
+	for _, s := range t.list {
+		s.note()
+		switch {
+		case s.admitted:
+			t.report = append(t.report, s)
+		case s.Count > 0 || s.Lifetime.Count > 0:
+			t.otherOf(s.kind, now).fold(s)
+		}
+	}
+	for _, s := range t.other {
+		if s != nil {
+			s.note()
+			folded += s.Count
+			t.report = append(t.report, s)
+		}
+	}
+	return folded
+}
+
+// expired says that an empty site need not be kept. Nothing refers to an empty
+// site: every living object counts for its own.
+func (t *siteTable) expired(s *Site, now time.Time) bool {
+	if s.admitted && s.seenWalks >= settled {
+		return now.Sub(s.lastSeen) >= t.hold
+	}
+	return true
+}
+
+func (t *siteTable) remove(s *Site) {
+	if s.admitted {
+		t.admitted[s.kind]--
+	}
+	delete(t.byName[s.kind], s.raw)
+}
+
+func (t *siteTable) admit(s *Site, now time.Time) {
+	if t.admitted[s.kind] >= t.limit {
+		if s.seenWalks < settled || !t.demote(s, now) {
+			return
+		}
+	}
+	t.admitted[s.kind]++
+	s.admitted = true
+	s.admittedAt = now
+	s.Start = now
+	s.Lifetime = Histogram{}
+}
+
+// demote takes the place of the smallest site that had one for long enough,
+// and holds less than s.
+func (t *siteTable) demote(s *Site, now time.Time) bool {
+	var least *Site
+	for _, other := range t.list {
+		if other.kind == s.kind && other.admitted && now.Sub(other.admittedAt) >= t.hold &&
+			other.Count < s.Count && (least == nil || other.Count < least.Count) {
+			least = other
+		}
+	}
+	if least == nil {
+		return false
+	}
+	least.admitted = false
+	t.admitted[s.kind]--
+	return true
+}

@@ -1,0 +1,236 @@
+// Copyright The MemGuard Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package hostproc
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/otel-memguard/memguard/internal/leak"
+	"github.com/otel-memguard/memguard/internal/sockdiag"
+)
+
+// Transports of sockets.
+const (
+	transportUnknown uint8 = iota
+	transportTCP
+	transportUDP
+	transportUnix
+)
+
+type socket struct {
+	transport     uint8
+	state         uint8
+	local, remote netip.AddrPort
+	idle          time.Duration // since the last byte in either direction; -1 where unknown
+	bytes         uint64        // in both directions
+	nameAt        uint32        // of AF_UNIX, in sockets.names
+	nameLen       uint8
+}
+
+type tuple struct{ local, remote netip.AddrPort }
+
+// sockets is the dump of one scan, shared by all processes of it. It is made
+// when the first socket is met.
+type sockets struct {
+	conn   *sockdiag.Conn
+	limit  int
+	loaded bool
+	broken bool // the dump failed: absence means nothing
+	stats  *Stats
+
+	index  map[uint32]int32
+	list   []socket
+	names  []byte
+	listen [1 << 16 / 64]uint64
+
+	peers       map[tuple]uint32 // inode by address, for sockets in any state
+	addresses   map[netip.Addr]struct{}
+	peersLoaded bool
+
+	addTCP  func(*sockdiag.Socket) bool
+	addUDP  func(*sockdiag.Socket) bool
+	addUnix func(*sockdiag.UnixSocket) bool
+}
+
+func newSockets(limit int, stats *Stats) *sockets {
+	s := &sockets{
+		limit: limit, stats: stats, index: map[uint32]int32{},
+		peers: map[tuple]uint32{}, addresses: map[netip.Addr]struct{}{},
+	}
+	s.addTCP = func(k *sockdiag.Socket) bool { return s.addInet(transportTCP, k) }
+	s.addUDP = func(k *sockdiag.Socket) bool { return s.addInet(transportUDP, k) }
+	s.addUnix = s.addLocal
+	return s
+}
+
+func (s *sockets) close() error {
+	if s.conn == nil {
+		return nil
+	}
+	err := s.conn.Close()
+	s.conn = nil
+	return err //nolint:wrapcheck // says what it is
+}
+
+// reset forgets the dump of the scan before.
+func (s *sockets) reset() {
+	s.loaded, s.broken, s.peersLoaded = false, false, false
+}
+
+// load dumps, once a scan.
+func (s *sockets) load() {
+	if s.loaded {
+		return
+	}
+	s.loaded = true
+	clear(s.index)
+	s.list = s.list[:0]
+	s.names = s.names[:0]
+	clear(s.listen[:])
+	if err := s.dump(); err != nil {
+		s.stats.SocketDumpErrors++
+		s.broken = !errors.Is(err, sockdiag.ErrInterrupted)
+	}
+}
+
+func (s *sockets) dump() error {
+	if s.conn == nil {
+		conn, err := sockdiag.Open()
+		if err != nil {
+			return fmt.Errorf("dump sockets: %w", err)
+		}
+		s.conn = conn
+	}
+	return errors.Join(
+		s.conn.TCP(sockdiag.AllStates, s.addTCP),
+		s.conn.UDP(sockdiag.AllStates, s.addUDP),
+		s.conn.Unix(s.addUnix),
+	)
+}
+
+func (s *sockets) addInet(transport uint8, k *sockdiag.Socket) bool {
+	if transport == transportTCP && k.State == sockdiag.StateListen {
+		port := k.Local.Port()
+		s.listen[port/64] |= 1 << (port % 64)
+	}
+	if !s.room() {
+		return true
+	}
+	e := socket{transport: transport, state: k.State, local: k.Local, remote: k.Remote, idle: -1}
+	if k.HasInfo {
+		e.idle = min(k.LastDataSent, k.LastDataRecv)
+		e.bytes = k.BytesReceived + k.BytesAcked
+	}
+	s.put(k.Inode, &e)
+	return true
+}
+
+func (s *sockets) addLocal(k *sockdiag.UnixSocket) bool {
+	if s.room() {
+		e := socket{
+			transport: transportUnix, state: k.State, idle: -1,
+			nameAt: uint32(len(s.names)), nameLen: uint8(min(len(k.Name), 255)), //nolint:gosec // bounded: limit names of 108 bytes
+		}
+		s.names = append(s.names, k.Name[:e.nameLen]...)
+		s.put(k.Inode, &e)
+	}
+	return true
+}
+
+func (s *sockets) room() bool {
+	if len(s.list) >= s.limit {
+		s.stats.SocketsRefused++
+		return false
+	}
+	return true
+}
+
+func (s *sockets) put(inode uint32, e *socket) {
+	if inode != 0 {
+		s.index[inode] = int32(len(s.list)) //nolint:gosec // below limit
+	}
+	s.list = append(s.list, *e)
+}
+
+// find returns the socket of an inode, nil where the kernel's tables have none.
+func (s *sockets) find(inode uint64) *socket {
+	if at, ok := s.index[uint32(inode)]; ok && inode>>32 == 0 { //nolint:gosec // checked beside
+		return &s.list[at]
+	}
+	return nil
+}
+
+func (s *sockets) listens(port uint16) bool { return s.listen[port/64]&(1<<(port%64)) != 0 }
+
+// ephemeralPort begins the range from which the kernel takes ports for
+// sockets that did not ask for one (ip_local_port_range).
+const ephemeralPort = 32768
+
+// site names the site of a socket (vocabulary.md).
+func (s *sockets) site(e *socket) string {
+	switch e.transport {
+	case transportUnix:
+		name := s.names[e.nameAt:][:e.nameLen]
+		if len(name) == 0 {
+			return "unix"
+		}
+		if name[0] == 0 {
+			return "@" + string(name[1:])
+		}
+		return string(name)
+	case transportUDP:
+		if e.remote.Port() == 0 && e.local.Port() >= ephemeralPort {
+			return "udp" // a client that sends without connecting: its port says nothing
+		}
+	}
+	return leak.SocketSite(e.local, e.remote, s.listens)
+}
+
+// peerGone reports that the other end of a TCP connection is on this host, in
+// our network namespace, and that no process holds it any more. Where the
+// other end cannot be seen, nothing is known, and it reports false.
+func (s *sockets) peerGone(e *socket) bool {
+	if s.broken || s.stats.SocketsRefused > 0 {
+		return false
+	}
+	s.loadPeers()
+	local, remote := unmap(e.local), unmap(e.remote)
+	_, own := s.addresses[remote.Addr()]
+	if !own && !remote.Addr().IsLoopback() && remote.Addr() != local.Addr() {
+		return false
+	}
+	inode, present := s.peers[tuple{local: remote, remote: local}]
+	return !present || inode == 0
+}
+
+func (s *sockets) loadPeers() {
+	if s.peersLoaded {
+		return
+	}
+	s.peersLoaded = true
+	clear(s.peers)
+	clear(s.addresses)
+	for inode, at := range s.index {
+		if e := &s.list[at]; e.transport == transportTCP {
+			s.peers[tuple{unmap(e.local), unmap(e.remote)}] = inode
+		}
+	}
+	addresses, err := net.InterfaceAddrs()
+	if err != nil {
+		return // loopback is recognised without
+	}
+	for _, a := range addresses {
+		if prefix, err := netip.ParsePrefix(a.String()); err == nil {
+			s.addresses[prefix.Addr().Unmap()] = struct{}{}
+		}
+	}
+}
+
+func unmap(a netip.AddrPort) netip.AddrPort {
+	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
+}
