@@ -60,7 +60,12 @@ func newBareWorld(t *testing.T) *world {
 	require.NoError(t, os.Chmod(w.dir, 0o777)) // see TestMain
 	w.sink, err = rig.NewSink(t.Context())
 	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, w.sink.Close(context.Background())) })
+	t.Cleanup(func() {
+		assert.NoError(t, w.sink.Close(context.Background()))
+		if t.Failed() {
+			t.Logf("events that came: %s", w)
+		}
+	})
 	return w
 }
 
@@ -273,7 +278,7 @@ func (w *world) events(pid int, name string) []rig.Event {
 func (w *world) awaitEvent(pid int, name string, timeout time.Duration) rig.Event {
 	w.t.Helper()
 	require.Eventually(w.t, func() bool { return len(w.events(pid, name)) > 0 }, timeout, 50*time.Millisecond,
-		"no event %s of process %d; there are %s", name, pid, w)
+		"no event %s of process %d", name, pid)
 	return w.events(pid, name)[0]
 }
 
@@ -284,4 +289,19 @@ func (w *world) String() string {
 		counts[e.Name+" pid "+e.Text("process.pid")]++
 	}
 	return fmt.Sprint(counts)
+}
+
+// awaitConfirmed waits for a confirmed finding that rests on one basis.
+func (w *world) awaitConfirmed(pid int, basis string, timeout time.Duration) rig.Event {
+	w.t.Helper()
+	var found *rig.Event
+	require.Eventually(w.t, func() bool {
+		for _, e := range w.events(pid, "memguard.leak.confirmed") {
+			if e.Text("memguard.leak.basis") == basis {
+				found = &e
+			}
+		}
+		return found != nil
+	}, timeout, 50*time.Millisecond, "no finding of process %d confirmed by %s", pid, basis)
+	return *found
 }

@@ -1,0 +1,73 @@
+// Copyright The MemGuard Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux
+
+package e2e
+
+import (
+	"context"
+	"os/exec"
+	"path/filepath"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/otel-memguard/memguard/internal/remedy"
+)
+
+// journal reads the segments, as the command line does when no collector
+// runs.
+func (c *collector) journal() []remedy.Record {
+	c.w.t.Helper()
+	var records []remedy.Record
+	_, err := remedy.ReadJournal(c.state, 0, func(r *remedy.Record) { records = append(records, *r) })
+	require.NoError(c.w.t, err)
+	return records
+}
+
+// byType returns the records of one type.
+func byType(records []remedy.Record, kind remedy.Type) []remedy.Record {
+	var out []remedy.Record
+	for i := range records {
+		if records[i].Type == kind {
+			out = append(out, records[i])
+		}
+	}
+	return out
+}
+
+// touched returns the records of acts: an intent, or anything after one.
+func touched(records []remedy.Record) []remedy.Record {
+	var out []remedy.Record
+	for _, kind := range []remedy.Type{
+		remedy.TypeIntent, remedy.TypeApplied, remedy.TypeVerified, remedy.TypeFailed, remedy.TypeRaced, remedy.TypeUnknown,
+	} {
+		out = append(out, byType(records, kind)...)
+	}
+	return out
+}
+
+// refusedBy returns the refusals in which a guard took part.
+func refusedBy(records []remedy.Record, guard remedy.Guard) []remedy.Record {
+	var out []remedy.Record
+	for i := range records {
+		if records[i].Type == remedy.TypeRefused && records[i].Guards.RefusedBy(guard) {
+			out = append(out, records[i])
+		}
+	}
+	return out
+}
+
+// memguard runs the command line beside the collector under test.
+func (w *world) memguard(args ...string) (string, error) {
+	w.t.Helper()
+	path := filepath.Join(filepath.Dir(w.binary), "memguard")
+	if _, err := exec.LookPath(path); err != nil {
+		w.t.Skipf("no command line to test: %v", err)
+	}
+	ctx, cancel := context.WithTimeout(w.t.Context(), 10*time.Second)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, path, args...).CombinedOutput()
+	return string(out), err
+}
