@@ -220,14 +220,8 @@ func (s *Scanner) follow(o *object, e *socket) {
 		return
 	}
 	o.transport = e.transport
-	switch e.transport {
-	case transportTCP:
-		o.site.TCP[min(e.state, numStates-1)]++
-	case transportUDP:
-		o.site.UDP++
-		return
-	default:
-		o.site.Unix++
+	o.site.Sockets[e.transport][min(e.state, NumStates-1)]++
+	if e.transport != TransportTCP {
 		return
 	}
 	s.followTraffic(o, e)
@@ -274,10 +268,10 @@ func (s *Scanner) followUnattached(o *object) {
 		o.transport = s.proc.transportOf(s.walker.l.pid, o.key.fd)
 		return
 	}
-	if o.transport != transportTCP {
+	if o.transport != TransportTCP {
 		return
 	}
-	o.site.TCP[stateUnattached]++
+	o.site.Sockets[TransportTCP][StateUnattached]++
 	if !o.goneSince.IsZero() {
 		s.countAbandoned(o)
 	}
@@ -320,7 +314,7 @@ func (p *procfs) transportOf(pid, fd int32) uint8 {
 		return transportUnknown
 	}
 	if string(value[:3]) == "TCP" {
-		return transportTCP
+		return TransportTCP
 	}
 	return transportUnknown
 }

@@ -15,10 +15,11 @@ const (
 	settled = 3
 	// candidatesPerSite bounds the sites that wait for a place.
 	candidatesPerSite = 4
-	// stateUnattached is the index in Site.TCP of descriptors whose socket is in
-	// no table of the kernel: never bound, or dead and not closed.
-	stateUnattached = 0
-	numStates       = 16
+	// StateUnattached is the state of sockets that a descriptor holds and that
+	// are in no table of the kernel: never bound, or dead and not closed.
+	StateUnattached = 0
+	// NumStates is one more than the largest state.
+	NumStates = 16
 )
 
 // Site is one place where descriptors of one kind come from. The counts are as
@@ -33,12 +34,11 @@ type Site struct {
 	Idle  int64 // sockets without traffic past the threshold; 0 where Pool
 	// Abandoned counts sockets in CLOSE_WAIT whose peer is provably gone.
 	Abandoned int64
-	TCP       [numStates]int64 // by sockdiag state, 0 for unattached
-	UDP       int64
-	Unix      int64
-	// Seen has a bit for each index of TCP that was ever above 0, then one
-	// for UDP and one for Unix.
-	Seen uint32
+	// Sockets counts by transport and sockdiag state; state 0 is
+	// StateUnattached.
+	Sockets [NumTransports][NumStates]int64
+	// Seen has a bit for each state that was ever above 0.
+	Seen [NumTransports]uint32
 
 	Age      Histogram // of the living, at the newest walk
 	Lifetime Histogram // of those closed since Start whose birth was seen
@@ -55,15 +55,19 @@ type Site struct {
 	admittedAt time.Time
 }
 
-// Bits of Site.Seen beside those of the TCP states.
+// Transports of sockets, the first index of Site.Sockets.
 const (
-	SeenUDP  = 1 << numStates
-	SeenUnix = 1 << (numStates + 1)
+	TransportTCP uint8 = iota
+	TransportUDP
+	TransportUnix
+	NumTransports
+
+	transportUnknown
 )
 
 func (s *Site) begin() {
-	s.Count, s.Idle, s.Abandoned, s.UDP, s.Unix = 0, 0, 0, 0, 0
-	s.TCP = [numStates]int64{}
+	s.Count, s.Idle, s.Abandoned = 0, 0, 0
+	s.Sockets = [NumTransports][NumStates]int64{}
 	s.Age = Histogram{}
 }
 
@@ -72,10 +76,10 @@ func (s *Site) fold(from *Site) {
 	s.Count += from.Count
 	s.Idle += from.Idle
 	s.Abandoned += from.Abandoned
-	s.UDP += from.UDP
-	s.Unix += from.Unix
-	for i, n := range from.TCP {
-		s.TCP[i] += n
+	for t, states := range from.Sockets {
+		for i, n := range states {
+			s.Sockets[t][i] += n
+		}
 	}
 	s.Age.merge(&from.Age)
 	s.Lifetime.merge(&from.Lifetime)
@@ -83,16 +87,12 @@ func (s *Site) fold(from *Site) {
 }
 
 func (s *Site) note() {
-	for i, n := range s.TCP {
-		if n > 0 {
-			s.Seen |= 1 << i
+	for t, states := range s.Sockets {
+		for i, n := range states {
+			if n > 0 {
+				s.Seen[t] |= 1 << i
+			}
 		}
-	}
-	if s.UDP > 0 {
-		s.Seen |= SeenUDP
-	}
-	if s.Unix > 0 {
-		s.Seen |= SeenUnix
 	}
 }
 

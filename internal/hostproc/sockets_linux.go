@@ -14,14 +14,6 @@ import (
 	"github.com/otel-memguard/memguard/internal/sockdiag"
 )
 
-// Transports of sockets.
-const (
-	transportUnknown uint8 = iota
-	transportTCP
-	transportUDP
-	transportUnix
-)
-
 type socket struct {
 	transport     uint8
 	state         uint8
@@ -62,8 +54,8 @@ func newSockets(limit int, stats *Stats) *sockets {
 		limit: limit, stats: stats, index: map[uint32]int32{},
 		peers: map[tuple]uint32{}, addresses: map[netip.Addr]struct{}{},
 	}
-	s.addTCP = func(k *sockdiag.Socket) bool { return s.addInet(transportTCP, k) }
-	s.addUDP = func(k *sockdiag.Socket) bool { return s.addInet(transportUDP, k) }
+	s.addTCP = func(k *sockdiag.Socket) bool { return s.addInet(TransportTCP, k) }
+	s.addUDP = func(k *sockdiag.Socket) bool { return s.addInet(TransportUDP, k) }
 	s.addUnix = s.addLocal
 	return s
 }
@@ -114,7 +106,7 @@ func (s *sockets) dump() error {
 }
 
 func (s *sockets) addInet(transport uint8, k *sockdiag.Socket) bool {
-	if transport == transportTCP && k.State == sockdiag.StateListen {
+	if transport == TransportTCP && k.State == sockdiag.StateListen {
 		port := k.Local.Port()
 		s.listen[port/64] |= 1 << (port % 64)
 	}
@@ -133,7 +125,7 @@ func (s *sockets) addInet(transport uint8, k *sockdiag.Socket) bool {
 func (s *sockets) addLocal(k *sockdiag.UnixSocket) bool {
 	if s.room() {
 		e := socket{
-			transport: transportUnix, state: k.State, idle: -1,
+			transport: TransportUnix, state: k.State, idle: -1,
 			nameAt: uint32(len(s.names)), nameLen: uint8(min(len(k.Name), 255)), //nolint:gosec // bounded: limit names of 108 bytes
 		}
 		s.names = append(s.names, k.Name[:e.nameLen]...)
@@ -174,7 +166,7 @@ const ephemeralPort = 32768
 // site names the site of a socket (vocabulary.md).
 func (s *sockets) site(e *socket) string {
 	switch e.transport {
-	case transportUnix:
+	case TransportUnix:
 		name := s.names[e.nameAt:][:e.nameLen]
 		if len(name) == 0 {
 			return "unix"
@@ -183,7 +175,7 @@ func (s *sockets) site(e *socket) string {
 			return "@" + string(name[1:])
 		}
 		return string(name)
-	case transportUDP:
+	case TransportUDP:
 		if e.remote.Port() == 0 && e.local.Port() >= ephemeralPort {
 			return "udp" // a client that sends without connecting: its port says nothing
 		}
@@ -216,7 +208,7 @@ func (s *sockets) loadPeers() {
 	clear(s.peers)
 	clear(s.addresses)
 	for inode, at := range s.index {
-		if e := &s.list[at]; e.transport == transportTCP {
+		if e := &s.list[at]; e.transport == TransportTCP {
 			s.peers[tuple{unmap(e.local), unmap(e.remote)}] = inode
 		}
 	}
