@@ -21,7 +21,7 @@ import (
 func (c *collector) journal() []remedy.Record {
 	c.w.t.Helper()
 	var records []remedy.Record
-	_, err := remedy.ReadJournal(c.state, 0, func(r *remedy.Record) { records = append(records, *r) })
+	_, err := remedy.ReadJournal(filepath.Join(c.state, remedy.JournalDirectory), 0, func(r *remedy.Record) { records = append(records, *r) })
 	require.NoError(c.w.t, err)
 	return records
 }

@@ -37,6 +37,10 @@ func TestKilledInTheMiddleOfARepair(t *testing.T) {
 	t.Logf("killed with %d of %d shut; journal: %d intents, %d applied, %d verified", atKill, leaked,
 		len(intents), len(byType(records, remedy.TypeApplied)), len(byType(records, remedy.TypeVerified)))
 
+	said, err := w.memguard("journal", "--directory", first.state)
+	require.NoError(t, err, said)
+	assert.Contains(t, said, "intent", "the command line shows it while no collector runs")
+
 	second := w.start(cfg)
 	require.Eventually(t, func() bool { return shut() >= leaked-1 }, 90*time.Second, 100*time.Millisecond,
 		"the rest is repaired after the restart")

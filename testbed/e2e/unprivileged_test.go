@@ -61,9 +61,9 @@ func TestUnprivileged(t *testing.T) {
 	assert.Empty(t, touched(records))
 	modes := byType(records, remedy.TypeMode)
 	require.NotEmpty(t, modes)
-	assert.Equal(t, remedy.ModeDryRun, modes[0].Mode, modes[0].Text)
+	assert.Contains(t, modes[0].Text, "falls back from enforce to dry_run")
 	assert.Contains(t, modes[0].Text, "CAP_SYS_PTRACE")
-	assert.Equal(t, 1, strings.Count(c.Log(), "dry_run"), "the fall back is said once")
+	assert.Equal(t, 1, strings.Count(c.Log(), "falls back to a weaker mode"), "the fall back is said once")
 	assert.NotContains(t, c.Log(), "\terror\t")
 	t.Logf("what it said:\n%s", grep(c.Log(), "\twarn\t", " of ", "permission"))
 }

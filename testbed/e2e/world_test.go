@@ -102,7 +102,6 @@ type collector struct {
 	state      string // directory of auto_fix
 	prometheus string
 	telemetry  string
-	otlp       string
 }
 
 // config is a configuration like that of the quick start, faster. The policy
@@ -179,7 +178,7 @@ func (w *world) launch(s settings) *collector {
 	w.collected++
 	name := fmt.Sprintf("collector-%d", w.collected)
 	path := filepath.Join(w.dir, name+".yaml")
-	require.NoError(w.t, os.WriteFile(path, s.yaml(w.t), 0o644)) //nolint:gosec // read by nobody too
+	require.NoError(w.t, os.WriteFile(path, s.yaml(w.t), 0o644))
 	child, _, err := rig.Start(w.t.Context(), rig.Spec{
 		Name: name, Path: w.binary, Args: []string{"--config", path}, Dir: w.dir, Attr: w.attr,
 	})
