@@ -1,0 +1,154 @@
+// Copyright The MemGuard Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package remedy
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// ControlSocket is the socket in the directory of auto_fix by which a running
+// collector is asked and stopped.
+const ControlSocket = "control.sock"
+
+// The control protocol: one request as a line of JSON, then answers as lines
+// of JSON, of which the last one has final set.
+const (
+	controlVersion = 1
+	maxControlLine = 64 << 10 // bytes of a request
+	controlTimeout = 10 * time.Second
+)
+
+// Command is what a request asks for.
+type Command string
+
+// The commands of version 1.
+const (
+	CommandStatus  Command = "status"
+	CommandStop    Command = "stop"
+	CommandStart   Command = "start"
+	CommandJournal Command = "journal"
+)
+
+func commands() []Command {
+	return []Command{CommandStatus, CommandStop, CommandStart, CommandJournal}
+}
+
+// Request is one line from a client.
+type Request struct {
+	Version int     `json:"version"`
+	Command Command `json:"command"`
+	Reason  string  `json:"reason,omitempty"`
+	From    uint64  `json:"from,omitempty"`  // journal: first number wanted
+	Limit   int     `json:"limit,omitempty"` // journal: at most so many
+}
+
+// Response is one line to a client.
+type Response struct {
+	Version int     `json:"version"`
+	OK      bool    `json:"ok"`
+	Final   bool    `json:"final"`
+	Error   string  `json:"error,omitempty"`
+	Text    string  `json:"text,omitempty"`
+	Status  *Status `json:"status,omitempty"`
+	Record  *Record `json:"record,omitempty"`
+}
+
+// Status is what a running engine says of itself.
+type Status struct {
+	Mode       Mode     `json:"mode"`       // in force
+	Configured Mode     `json:"configured"` // asked for
+	Why        []string `json:"why,omitempty"`
+	Stopped    string   `json:"stopped,omitempty"` // why the kill switch is thrown
+	Findings   int      `json:"findings"`
+	Watched    int      `json:"watched"`
+	Newest     uint64   `json:"newest"` // number of the newest record
+	Delivered  uint64   `json:"delivered"`
+}
+
+// parseRequest reads one line that anybody who may connect can choose.
+func parseRequest(line []byte) (Request, error) {
+	var r Request
+	if err := json.Unmarshal(line, &r); err != nil {
+		return r, fmt.Errorf("request is not understood: %w", err)
+	}
+	if r.Version != controlVersion {
+		return r, fmt.Errorf("version %d of the control protocol is not spoken here, only %d", r.Version, controlVersion)
+	}
+	if !slices.Contains(commands(), r.Command) {
+		return r, fmt.Errorf("unknown command %.40q; known commands are %s", string(r.Command), join(commands()))
+	}
+	if r.Limit < 0 {
+		return r, fmt.Errorf("limit must not be negative, is %d", r.Limit)
+	}
+	if len(r.Reason) > 256 {
+		r.Reason = r.Reason[:256]
+	}
+	r.Reason = strings.ToValidUTF8(strings.Map(printable, r.Reason), "?")
+	return r, nil
+}
+
+func printable(r rune) rune {
+	if r < ' ' || r == 0x7f {
+		return ' '
+	}
+	return r
+}
+
+// ErrNotRunning means that no collector answers in this directory.
+var ErrNotRunning = errors.New("no collector with auto_fix runs on this directory")
+
+// Ask sends a request to the collector that uses the directory and hands each
+// answer to fn. It returns ErrNotRunning where there is none.
+func Ask(ctx context.Context, dir string, r Request, fn func(*Response) error) error {
+	r.Version = controlVersion
+	line, err := json.Marshal(r)
+	if err != nil {
+		return fmt.Errorf("encode request: %w", err)
+	}
+	var dialer net.Dialer
+	conn, err := dialer.DialContext(ctx, "unix", filepath.Join(dir, ControlSocket))
+	if err != nil {
+		if notRunning(err) {
+			return fmt.Errorf("%w: %s", ErrNotRunning, dir)
+		}
+		return fmt.Errorf("connect to the collector: %w", err)
+	}
+	defer conn.Close() //nolint:errcheck // nothing is lost
+	if _, err := conn.Write(append(line, '\n')); err != nil {
+		return fmt.Errorf("ask the collector: %w", err)
+	}
+	in := bufio.NewReader(conn)
+	for {
+		if err := conn.SetReadDeadline(time.Now().Add(controlTimeout)); err != nil {
+			return fmt.Errorf("ask the collector: %w", err)
+		}
+		line, err := in.ReadBytes('\n')
+		if err != nil {
+			if errors.Is(err, io.EOF) {
+				err = io.ErrUnexpectedEOF
+			}
+			return fmt.Errorf("read the collector's answer: %w", err)
+		}
+		var answer Response
+		if err := json.Unmarshal(line, &answer); err != nil {
+			return fmt.Errorf("read the collector's answer: %w", err)
+		}
+		if answer.Error != "" {
+			return errors.New(answer.Error)
+		}
+		if err := fn(&answer); err != nil || answer.Final {
+			return err
+		}
+	}
+}

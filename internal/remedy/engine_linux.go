@@ -1,0 +1,293 @@
+// Copyright The MemGuard Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package remedy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/otel-memguard/memguard/internal/leak"
+	"github.com/otel-memguard/memguard/internal/procid"
+	"github.com/otel-memguard/memguard/internal/sockdiag"
+)
+
+// Engine takes findings, watches the objects they are about, and repairs what
+// its policies and every guard allow. One goroutine does all of it.
+type Engine struct {
+	set       Settings
+	host      host
+	env       environment
+	kill      *KillSwitch
+	protected Protected
+	own       map[int32]bool // pids that are never touched: init, ours, our ancestors'
+	queue     *queue
+	ready     atomic.Bool
+	audited   atomic.Bool
+	news      chan struct{}
+
+	journal *Journal
+	standby bool // another collector has the journal of this directory
+	lease   *fileLock
+	control *controlServer
+	diag    *sockdiag.Conn
+
+	mu      sync.Mutex // guards what Status reads
+	mode    Mode
+	why     []string
+	off     bool
+
+	targets  map[string]*target // of the worker
+	nTargets atomic.Int64
+	nWatched atomic.Int64
+
+	watches *watchTable
+	limits  *limiter
+	pending []*pendingAct
+	done    map[doneKey]bool
+	now     func() time.Time
+	stop    context.CancelFunc
+	wait    sync.WaitGroup
+	hook    func(stage string) // tests step in here
+}
+
+// target is a finding under treatment.
+type target struct {
+	finding  leak.Finding
+	policy   *Policy
+	action   Action // "" where there is only notice to give
+	interval time.Duration
+	seen     time.Time
+
+	notified  bool
+	rehearsed bool
+	refusedBy string
+	waiting   string    // id of the proposal that waits for approval
+	expires   time.Time // and until when
+	expired   bool
+	batch     int    // size of the next batch
+	stopped   string // why no batch follows
+	lastPass  time.Time
+	sockets   int // sockets of the process at the last look
+}
+
+// doneKey names an object that was acted on, for the time of this boot.
+type doneKey struct {
+	boot   string
+	cookie uint64
+}
+
+// maxDone bounds what is remembered of acts of earlier runs and this one.
+const maxDone = 1 << 18
+
+// NewEngine checks the settings. It touches nothing yet.
+func NewEngine(set Settings) (*Engine, error) {
+	set = set.withDefaults()
+	if set.Directory == "" {
+		return nil, errors.New("directory: must not be empty")
+	}
+	e := &Engine{
+		set: set, host: host{procfs: procfs{root: "/proc"}},
+		kill: NewKillSwitch(set.Directory), protected: DefaultProtected().plus(set.Protected),
+		queue: newQueue(set.QueueSize), news: make(chan struct{}, 1), mode: ModeDryRun,
+		targets: map[string]*target{}, limits: newLimiter(set.Limits), done: map[doneKey]bool{}, now: time.Now,
+		hook: func(string) {},
+	}
+	e.watches = newWatchTable(set.MaxObjects, func() { e.count(CountWatchRefused, "", 1) })
+	return e, nil
+}
+
+// Start opens the journal, takes the host lease, looks at what an earlier run
+// left half done, and begins to work. Nothing is done to any process before
+// SetReady(true).
+func (e *Engine) Start() error {
+	if err := e.open(); err != nil {
+		return err
+	}
+	e.recoverIntents()
+	ctx, cancel := context.WithCancel(context.Background())
+	e.stop = cancel
+	e.wait.Go(func() { e.work(ctx) })
+	return nil
+}
+
+func (e *Engine) open() (err error) {
+	defer func() {
+		if err != nil {
+			_ = e.closeAll()
+		}
+	}()
+	if e.host.hostID, err = procid.HostID("/"); err != nil {
+		return fmt.Errorf("identify this host: %w", err)
+	}
+	if e.host.bootID, err = procid.BootID(e.host.root); err != nil {
+		return fmt.Errorf("identify this boot: %w", err)
+	}
+	e.own = e.host.ancestors()
+	e.env = readEnvironment(e.host.root)
+	if err := e.openJournal(); err != nil {
+		return err
+	}
+	if e.diag, err = sockdiag.Open(); err != nil {
+		return fmt.Errorf("read sockets: %w", err)
+	}
+	if !e.standby {
+		if e.control, err = listenControl(filepath.Join(e.set.Directory, ControlSocket), e); err != nil {
+			return err
+		}
+	}
+	e.takeLease()
+	e.settleMode()
+	return nil
+}
+
+func (e *Engine) openJournal() error {
+	opts := e.set.Journal
+	opts.Lost = func(n int) { e.count(CountJournalLost, "", int64(n)) }
+	opts.Replay = func(r *Record) { e.remember(r) }
+	var err error
+	e.journal, err = OpenJournal(filepath.Join(e.set.Directory, JournalDirectory), opts)
+	if errors.Is(err, ErrJournalLocked) {
+		e.standby = true
+		e.journal, err = OpenJournal(filepath.Join(e.set.Directory, JournalDirectory+".standby"), opts)
+	}
+	if err != nil {
+		return fmt.Errorf("directory %q: %w", e.set.Directory, err)
+	}
+	return nil
+}
+
+// Shutdown ends the work after the act that is under way, if any, and closes
+// the journal. It is safe without Start and more than once.
+func (e *Engine) Shutdown(ctx context.Context) error {
+	e.ready.Store(false)
+	if e.stop == nil {
+		return nil
+	}
+	e.stop()
+	ended := make(chan struct{})
+	go func() { e.wait.Wait(); close(ended) }()
+	select {
+	case <-ended:
+	case <-ctx.Done():
+		return fmt.Errorf("auto_fix did not end in time: %w", ctx.Err())
+	}
+	e.stop = nil
+	return e.closeAll()
+}
+
+func (e *Engine) closeAll() error {
+	var errs []error
+	if e.control != nil {
+		errs = append(errs, e.control.Close())
+		e.control = nil
+	}
+	if e.diag != nil {
+		errs = append(errs, e.diag.Close())
+		e.diag = nil
+	}
+	if e.lease != nil {
+		errs = append(errs, e.lease.Close())
+		e.lease = nil
+	}
+	if e.journal != nil {
+		errs = append(errs, e.journal.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// SetReady says whether the pipelines run: between them nothing is done.
+func (e *Engine) SetReady(ready bool) { e.ready.Store(ready) }
+
+// Propose implements leak.Remediator.
+func (e *Engine) Propose(f leak.Finding) bool {
+	if e.queue.put(f) {
+		return true
+	}
+	e.count(CountQueueRefused, "", 1)
+	return false
+}
+
+// Stop throws the kill switch. What is under way in the kernel ends; nothing
+// after it begins.
+func (e *Engine) Stop(by string) error {
+	err := e.kill.Stop("stopped by " + by)
+	e.note(&Record{Type: TypeStopped, Text: "kill switch thrown by " + by})
+	return err
+}
+
+// Resume releases the kill switch.
+func (e *Engine) Resume(by string) error {
+	if err := e.kill.Start(); err != nil {
+		return err
+	}
+	e.note(&Record{Type: TypeStarted, Text: "kill switch released by " + by})
+	return nil
+}
+
+// Status says what the engine is about.
+func (e *Engine) Status() Status {
+	e.mu.Lock()
+	s := Status{Mode: e.mode, Configured: e.set.Mode, Why: e.why}
+	e.mu.Unlock()
+	s.Findings, s.Watched = int(e.nTargets.Load()), int(e.nWatched.Load())
+	s.Stopped, _ = e.kill.Thrown()
+	s.Newest, s.Delivered = e.journal.Newest(), e.journal.Cursor()
+	return s
+}
+
+func (e *Engine) work(ctx context.Context) {
+	ticker := time.NewTicker(e.set.WatchInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			e.tick(ctx)
+		}
+	}
+}
+
+func (e *Engine) count(c Counter, attribute string, n int64) { e.set.Observer.Count(c, attribute, n) }
+
+// note journals a record. It returns false where that failed: then nothing
+// may be done on the strength of it.
+func (e *Engine) note(r *Record) bool {
+	if r.Mode == "" {
+		r.Mode = e.inForce()
+	}
+	if r.Time.IsZero() {
+		r.Time = e.now()
+	}
+	if err := e.journal.Append(r); err != nil {
+		e.count(CountJournalErrors, "append", 1)
+		return false
+	}
+	e.wakeAudit()
+	return true
+}
+
+func (e *Engine) inForce() Mode {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.mode
+}
+
+func (e *Engine) remember(r *Record) {
+	if r.Object == nil || r.Process == nil || r.Object.Cookie == 0 {
+		return
+	}
+	key := doneKey{r.Process.BootID, r.Object.Cookie}
+	switch {
+	case r.Type == TypeIntent && len(e.done) < maxDone:
+		e.done[key] = true
+	case r.Type == TypeWithdrawn:
+		delete(e.done, key)
+	}
+}

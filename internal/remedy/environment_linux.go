@@ -1,0 +1,101 @@
+// Copyright The MemGuard Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package remedy
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/otel-memguard/memguard/internal/procid"
+)
+
+// environment is what guard 12 found at start: which rights are there.
+type environment struct {
+	ptrace, netAdmin bool
+	ownPIDs          bool
+	missing          []string // system calls that are not there
+}
+
+func readEnvironment(proc string) environment {
+	var env environment
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&header, &data[0]); err == nil {
+		has := func(capability uint) bool { return data[capability/32].Effective&(1<<(capability%32)) != 0 }
+		env.ptrace, env.netAdmin = has(unix.CAP_SYS_PTRACE), has(unix.CAP_NET_ADMIN)
+	}
+	env.ownPIDs = procid.OwnPIDs(proc)
+	env.probeCalls()
+	return env
+}
+
+// probeCalls asks about ourselves only.
+func (env *environment) probeCalls() {
+	self := os.Getpid()
+	pidfd, err := unix.PidfdOpen(self, 0)
+	if err != nil {
+		env.missing = append(env.missing, "pidfd_open: "+err.Error())
+		return
+	}
+	defer unix.Close(pidfd) //nolint:errcheck // nothing is lost
+	copied, err := unix.PidfdGetfd(pidfd, pidfd, 0)
+	if err != nil {
+		env.missing = append(env.missing, "pidfd_getfd: "+err.Error())
+		return
+	}
+	defer unix.Close(copied) //nolint:errcheck // nothing is lost
+	same, err := kcmp(self, self, kcmpFile, uintptr(pidfd), uintptr(copied))
+	if err == nil && !same {
+		err = errors.New("does not know a copy from another file")
+	}
+	if err != nil {
+		env.missing = append(env.missing, "kcmp: "+err.Error())
+	}
+}
+
+// strongest returns the strongest mode allowed and why it is not the one asked
+// for. off means that not even reading is to be trusted.
+func (env *environment) strongest(asked Mode, policies []Policy) (mode Mode, why []string, off bool) {
+	if !env.ownPIDs {
+		return ModeDryRun, []string{
+			"the pids under /proc are not of our pid space: a finding's pid could name another process (hostPID is needed)",
+		}, true
+	}
+	for _, m := range env.missing {
+		why = append(why, "the kernel does not allow "+m)
+	}
+	if !env.ptrace && !anySameUser(policies) {
+		why = append(why, "CAP_SYS_PTRACE is missing: processes of other users cannot be seen, and no policy says sole_holder: same_user")
+	}
+	if len(why) > 0 {
+		return ModeDryRun, why, false
+	}
+	return asked, nil, false
+}
+
+func anySameUser(policies []Policy) bool {
+	for i := range policies {
+		if policies[i].SoleHolder == SoleHolderSameUser {
+			return true
+		}
+	}
+	return false
+}
+
+// allows is guard 12 for one action.
+func (env *environment) allows(a Action) (string, bool) {
+	if !env.ownPIDs {
+		return "the pid space is not ours", false
+	}
+	if len(env.missing) > 0 {
+		return "the kernel does not allow " + env.missing[0], false
+	}
+	if a == ActionSocketDestroy && !env.netAdmin {
+		return fmt.Sprintf("%s needs CAP_NET_ADMIN", a), false
+	}
+	return "what the action needs is there", true
+}

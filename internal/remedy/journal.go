@@ -1,0 +1,373 @@
+// Copyright The MemGuard Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package remedy
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+)
+
+// JournalDirectory is the journal's place in the directory of auto_fix.
+const JournalDirectory = "journal"
+
+// Bounds of a journal that was given none.
+const (
+	DefaultSegmentSize = 8 << 20 // bytes
+	DefaultSegments    = 16
+)
+
+// hardFactor is how often the bound on segments may be exceeded to keep what
+// was not delivered or has no outcome.
+const hardFactor = 2
+
+// JournalOptions bound a journal.
+type JournalOptions struct {
+	SegmentSize int64 // bytes after which a new segment begins
+	Segments    int   // kept at most, unless undelivered records or open intents need more, then twice as many
+	// KeepUndelivered keeps segments whose records the audit has not delivered.
+	KeepUndelivered bool
+	// Lost is told how many undelivered or open records the bound cost.
+	Lost func(records int)
+	// Replay is called for each record when the journal is opened.
+	Replay func(*Record)
+}
+
+type segment struct {
+	path        string
+	first, last uint64 // sequence numbers; last < first where empty
+}
+
+// segmentFile is what a journal needs of *os.File.
+type segmentFile interface {
+	Write(p []byte) (int, error)
+	Truncate(size int64) error
+	Sync() error
+	Close() error
+}
+
+// Journal is an append-only sequence of records in segment files. One writer
+// has it open at a time: it holds a lock. It is safe for concurrent use.
+type Journal struct {
+	mu       sync.Mutex
+	dir      string
+	opts     JournalOptions
+	lock     *fileLock
+	segments []segment
+	file     segmentFile
+	size     int64
+	next     uint64
+	cursor   uint64
+	open     map[string]Record // intents without an outcome, by id
+	applied  map[string]Record // of those, the ones that were applied
+	buf      []byte
+	broken   bool
+	create   func(path string) (segmentFile, error)
+	readPos  position
+}
+
+// position is where the audit goes on reading: after record seq, if all that
+// is wanted up to low was delivered.
+type position struct {
+	low, seq uint64
+	path     string
+	offset   int64
+}
+
+// ErrJournalLocked means that another process has the journal open.
+var ErrJournalLocked = errors.New("journal is in use by another collector")
+
+// OpenJournal opens or creates the journal in dir, cuts a torn tail off, and
+// reads which intents have no outcome.
+func OpenJournal(dir string, opts JournalOptions) (*Journal, error) {
+	if opts.SegmentSize <= 0 {
+		opts.SegmentSize = DefaultSegmentSize
+	}
+	if opts.Segments <= 0 {
+		opts.Segments = DefaultSegments
+	}
+	if opts.Lost == nil {
+		opts.Lost = func(int) {}
+	}
+	if opts.Replay == nil {
+		opts.Replay = func(*Record) {}
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("create journal directory: %w", err)
+	}
+	lock, err := lockFile(filepath.Join(dir, "lock"))
+	if err != nil {
+		if errors.Is(err, errLocked) {
+			return nil, fmt.Errorf("%w: %s", ErrJournalLocked, dir)
+		}
+		return nil, err
+	}
+	j := &Journal{
+		dir: dir, opts: opts, lock: lock, next: 1,
+		open: map[string]Record{}, applied: map[string]Record{}, create: createSegment,
+	}
+	if err := j.load(); err != nil {
+		_ = lock.Close()
+		return nil, err
+	}
+	return j, nil
+}
+
+func createSegment(path string) (segmentFile, error) {
+	return os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY|os.O_APPEND, 0o600) //nolint:gosec // our own directory
+}
+
+func (j *Journal) load() error {
+	paths, err := segmentPaths(j.dir)
+	if err != nil {
+		return err
+	}
+	j.cursor = readCursor(j.dir)
+	for i, path := range paths {
+		seg := segment{path: path}
+		end, err := readSegment(path, func(r *Record) {
+			if seg.first == 0 {
+				seg.first = r.Seq
+			}
+			seg.last = r.Seq
+			j.track(r)
+			j.opts.Replay(r)
+		})
+		if err != nil && !errors.Is(err, errTorn) {
+			return err
+		}
+		if seg.last >= j.next {
+			j.next = seg.last + 1
+		}
+		if i == len(paths)-1 && errors.Is(err, errTorn) {
+			if err := cutTail(path, end); err != nil {
+				return err
+			}
+		}
+		if end <= int64(len(segmentMagic)) && errors.Is(err, errTorn) {
+			if err := os.Remove(path); err != nil {
+				return fmt.Errorf("remove empty journal segment: %w", err)
+			}
+			continue
+		}
+		j.segments = append(j.segments, seg)
+	}
+	if err := j.reopen(); err != nil {
+		return err
+	}
+	// The cursor can be ahead of segments that were lost; numbers never repeat.
+	j.next = max(j.next, j.cursor+1)
+	return nil
+}
+
+// reopen goes on with the newest segment, so that restarts do not use up the
+// bound on segments.
+func (j *Journal) reopen() error {
+	if len(j.segments) == 0 {
+		return nil
+	}
+	path := j.segments[len(j.segments)-1].path
+	info, err := os.Stat(path)
+	if err != nil {
+		return fmt.Errorf("open journal segment: %w", err)
+	}
+	if info.Size() >= j.opts.SegmentSize {
+		return nil
+	}
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0o600) //nolint:gosec // our own directory
+	if err != nil {
+		return fmt.Errorf("open journal segment: %w", err)
+	}
+	j.file, j.size = file, info.Size()
+	return nil
+}
+
+func cutTail(path string, end int64) error {
+	if err := os.Truncate(path, end); err != nil {
+		return fmt.Errorf("cut torn tail of journal segment: %w", err)
+	}
+	return nil
+}
+
+func (j *Journal) track(r *Record) {
+	switch {
+	case r.Type == TypeIntent:
+		j.open[r.ID] = *r
+	case r.Type == TypeApplied:
+		if _, ok := j.open[r.ID]; ok {
+			j.applied[r.ID] = *r
+		}
+	case r.Type.outcome():
+		delete(j.open, r.ID)
+		delete(j.applied, r.ID)
+	}
+}
+
+// Append writes a record and gives it its number. It is on disk after Sync.
+func (j *Journal) Append(r *Record) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	r.Seq = j.next
+	if r.Time.IsZero() {
+		r.Time = time.Now()
+	}
+	frame, err := appendFrame(j.buf[:0], r)
+	if err != nil {
+		return err
+	}
+	j.buf = frame[:0]
+	if err := j.room(int64(len(frame))); err != nil {
+		return err
+	}
+	if n, err := j.file.Write(frame); err != nil {
+		if n > 0 {
+			if cut := j.file.Truncate(j.size); cut != nil {
+				// A frame behind half a frame could not be read again.
+				j.broken = true
+			}
+		}
+		return fmt.Errorf("write journal: %w", err)
+	}
+	j.size += int64(len(frame))
+	j.next++
+	j.segments[len(j.segments)-1].last = r.Seq
+	j.track(r)
+	return nil
+}
+
+// room makes sure that a segment is open which can take size bytes.
+func (j *Journal) room(size int64) error {
+	if j.lock == nil {
+		return os.ErrClosed
+	}
+	if j.file != nil && !j.broken && (j.size+size <= j.opts.SegmentSize || j.size <= int64(len(segmentMagic))) {
+		return nil
+	}
+	if err := j.closeSegment(); err != nil {
+		return err
+	}
+	path := filepath.Join(j.dir, segmentName(j.next))
+	file, err := j.create(path)
+	if err != nil {
+		return fmt.Errorf("create journal segment: %w", err)
+	}
+	if _, err := file.Write([]byte(segmentMagic)); err != nil {
+		_ = file.Close()
+		_ = os.Remove(path)
+		return fmt.Errorf("write journal: %w", err)
+	}
+	j.file, j.size, j.broken = file, int64(len(segmentMagic)), false
+	j.segments = append(j.segments, segment{path: path, first: j.next, last: j.next - 1})
+	j.prune()
+	return syncDir(j.dir)
+}
+
+func (j *Journal) closeSegment() error {
+	if j.file == nil {
+		return nil
+	}
+	file := j.file
+	j.file = nil
+	syncErr := file.Sync()
+	if err := errors.Join(syncErr, file.Close()); err != nil {
+		return fmt.Errorf("close journal segment: %w", err)
+	}
+	return nil
+}
+
+// prune deletes the oldest segments beyond the bound, but what is still
+// needed only beyond the hard bound.
+func (j *Journal) prune() {
+	for len(j.segments) > j.opts.Segments {
+		oldest := j.segments[0]
+		needed := j.needed(oldest)
+		if needed > 0 && len(j.segments) <= j.opts.Segments*hardFactor {
+			return
+		}
+		if err := os.Remove(oldest.path); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return // tried again with the next segment
+		}
+		if needed > 0 {
+			j.opts.Lost(needed)
+			for id, r := range j.open {
+				if r.Seq <= oldest.last {
+					delete(j.open, id)
+					delete(j.applied, id)
+				}
+			}
+		}
+		j.segments = j.segments[1:]
+	}
+}
+
+func (j *Journal) needed(s segment) int {
+	n := 0
+	for _, r := range j.open {
+		if r.Seq <= s.last {
+			n++
+		}
+	}
+	if j.opts.KeepUndelivered && s.last > j.cursor {
+		n += int(s.last - max(j.cursor, s.first-1)) //nolint:gosec // number of records of one segment
+	}
+	return n
+}
+
+// Sync brings every record so far to the disk.
+func (j *Journal) Sync() error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.file == nil {
+		return nil
+	}
+	if err := j.file.Sync(); err != nil {
+		return fmt.Errorf("sync journal: %w", err)
+	}
+	return nil
+}
+
+// OpenIntents returns the intents that have no outcome, and of each the record
+// of the act, if it got that far.
+func (j *Journal) OpenIntents() (intents []Record, applied map[string]Record) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	applied = make(map[string]Record, len(j.applied))
+	for id, r := range j.open {
+		intents = append(intents, r)
+		if a, ok := j.applied[id]; ok {
+			applied[id] = a
+		}
+	}
+	return intents, applied
+}
+
+// KeepUndelivered says that an audit reads the journal, so that what it has
+// not delivered is kept longer.
+func (j *Journal) KeepUndelivered() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.opts.KeepUndelivered = true
+}
+
+// Newest returns the number of the newest record, 0 where there is none.
+func (j *Journal) Newest() uint64 {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.next - 1
+}
+
+// Close syncs and closes the journal. More calls do nothing.
+func (j *Journal) Close() error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.lock == nil {
+		return nil
+	}
+	err := errors.Join(j.closeSegment(), j.lock.Close())
+	j.lock = nil
+	return err
+}
