@@ -131,7 +131,7 @@ func (s *Scanner) walk(l *life) int {
 	if l.class(s.now) != classRest {
 		l.detail.Sites = l.sites.report
 		l.detail.InotifyWatches, l.detail.EpollWatches = w.inotify, w.epoll
-		l.Process.Detail = &l.detail
+		l.Detail = &l.detail
 	}
 	return w.read
 }

@@ -18,7 +18,7 @@ const (
 // procid.Read does.
 func (p *procfs) exeIdentity(pid int32) (dev, ino uint64) {
 	var st unix.Statx_t
-	if errno := statx(p.dir, p.at(pid, "exe"), 0, &st); errno != 0 {
+	if errno := statx(p.dir, p.at(pid, "exe"), &st); errno != 0 {
 		return 0, 0
 	}
 	return unix.Mkdev(st.Dev_major, st.Dev_minor), st.Ino
@@ -27,7 +27,7 @@ func (p *procfs) exeIdentity(pid int32) (dev, ino uint64) {
 // netns returns the inode of the network namespace, 0 where unreadable.
 func (p *procfs) netns(name []byte) uint64 {
 	var st unix.Statx_t
-	if errno := statx(p.dir, name, 0, &st); errno != 0 {
+	if errno := statx(p.dir, name, &st); errno != 0 {
 		return 0
 	}
 	return st.Ino
@@ -101,7 +101,7 @@ func (s *Scanner) setFacts(l *life, f Facts) {
 // (fs/proc/base.c, task_dump_owner).
 func (s *Scanner) uid(pid int32) uint32 {
 	var st unix.Statx_t
-	_ = statx(s.proc.dir, s.proc.at(pid, ""), 0, &st)
+	_ = statx(s.proc.dir, s.proc.at(pid, ""), &st)
 	return st.Uid
 }
 

@@ -5,6 +5,7 @@ package hostproc
 
 import (
 	"bytes"
+	"errors"
 	"path/filepath"
 	"strconv"
 
@@ -23,7 +24,7 @@ func (p *procfs) watches(pid, fd int32, kind uint8) (int64, error) {
 	if errno != 0 {
 		return 0, errno
 	}
-	defer unix.Close(file)
+	defer func() { _ = unix.Close(file) }()
 	if p.info == nil {
 		p.info = make([]byte, textBuffer)
 	}
@@ -31,7 +32,7 @@ func (p *procfs) watches(pid, fd int32, kind uint8) (int64, error) {
 	held, total := 0, 0
 	for total < maxFdinfo {
 		n, err := unix.Read(file, p.info[held:])
-		if err == unix.EINTR { //nolint:errorlint // package unix returns it bare
+		if errors.Is(err, unix.EINTR) {
 			continue
 		}
 		if err != nil {

@@ -59,7 +59,7 @@ func (t *objectTable) add(key objectKey) (int32, bool) {
 		at = t.free[n-1]
 		t.free = t.free[:n-1]
 	} else {
-		at = int32(len(t.slab)) //nolint:gosec // below limit
+		at = int32(len(t.slab))
 		t.slab = append(t.slab, object{})
 	}
 	t.slab[at] = object{key: key}

@@ -72,7 +72,7 @@ func (p *procfs) calibrate() bool {
 	self := []byte("self/fd\x00")
 	for range 3 { // another thread may open something in between
 		var st unix.Statx_t
-		if errno := statx(p.dir, self, 0, &st); errno != 0 {
+		if errno := statx(p.dir, self, &st); errno != 0 {
 			return false
 		}
 		counted, err := p.countEntries(self)
@@ -155,7 +155,7 @@ func (p *procfs) countDescriptors(pid int32) (int64, error) {
 	path := p.at(pid, "fd")
 	if p.sizeCounts {
 		var st unix.Statx_t
-		if errno := statx(p.dir, path, 0, &st); errno != 0 {
+		if errno := statx(p.dir, path, &st); errno != 0 {
 			return -1, errno
 		}
 		return int64(min(st.Size, 1<<31)), nil
@@ -168,7 +168,7 @@ func (p *procfs) countEntries(path []byte) (int64, error) {
 	if errno != 0 {
 		return -1, errno
 	}
-	defer unix.Close(fd)
+	defer func() { _ = unix.Close(fd) }()
 	var n int64
 	for {
 		size, err := unix.Getdents(fd, p.dirents)
@@ -213,7 +213,7 @@ func (p *procfs) descriptors(pid int32, visit func(*descriptor)) error {
 	if errno != 0 {
 		return errno
 	}
-	defer unix.Close(dir)
+	defer func() { _ = unix.Close(dir) }()
 	var number [16]byte
 	link := p.text[:linkBuffer]
 	for {

@@ -187,7 +187,7 @@ func (s *Scanner) begin(r *record) *life {
 	s.nextID++
 	l := &life{
 		id: s.nextID, pid: r.pid, parent: r.parent, layout: r.layout, comm: string(r.comm),
-		created: s.boot.Add(time.Duration(r.startTicks) * time.Second / userHZ), //nolint:gosec // centuries fit
+		created: s.boot.Add(time.Duration(r.startTicks) * time.Second / userHZ),
 	}
 	l.Created = l.created
 	l.Identity = leak.Identity{HostID: s.opts.HostID, BootID: s.opts.BootID, PID: r.pid, StartTicks: r.startTicks}
@@ -212,8 +212,8 @@ func (s *Scanner) take(r *record) {
 	p := &l.Process
 	p.Descriptors = r.descriptors
 	p.Threads = r.threads
-	p.UserTime = time.Duration(r.userTicks) * (time.Second / userHZ)     //nolint:gosec // centuries fit
-	p.SystemTime = time.Duration(r.systemTicks) * (time.Second / userHZ) //nolint:gosec // centuries fit
+	p.UserTime = time.Duration(r.userTicks) * (time.Second / userHZ)
+	p.SystemTime = time.Duration(r.systemTicks) * (time.Second / userHZ)
 	p.Virtual = r.virtualBytes
 	p.Resident = r.residentPages * s.proc.pageSize
 	p.Anonymous = max(r.residentPages-r.sharedPages, 0) * s.proc.pageSize

@@ -126,7 +126,7 @@ func (s *sockets) addLocal(k *sockdiag.UnixSocket) bool {
 	if s.room() {
 		e := socket{
 			transport: TransportUnix, state: k.State, idle: -1,
-			nameAt: uint32(len(s.names)), nameLen: uint8(min(len(k.Name), 255)), //nolint:gosec // bounded: limit names of 108 bytes
+			nameAt: uint32(len(s.names)), nameLen: uint8(min(len(k.Name), 255)),
 		}
 		s.names = append(s.names, k.Name[:e.nameLen]...)
 		s.put(k.Inode, &e)
@@ -144,14 +144,14 @@ func (s *sockets) room() bool {
 
 func (s *sockets) put(inode uint32, e *socket) {
 	if inode != 0 {
-		s.index[inode] = int32(len(s.list)) //nolint:gosec // below limit
+		s.index[inode] = int32(len(s.list))
 	}
 	s.list = append(s.list, *e)
 }
 
 // find returns the socket of an inode, nil where the kernel's tables have none.
 func (s *sockets) find(inode uint64) *socket {
-	if at, ok := s.index[uint32(inode)]; ok && inode>>32 == 0 { //nolint:gosec // checked beside
+	if at, ok := s.index[uint32(inode)]; ok && inode>>32 == 0 {
 		return &s.list[at]
 	}
 	return nil

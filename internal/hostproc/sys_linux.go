@@ -23,9 +23,9 @@ func openat(dir int, path []byte) (int, unix.Errno) {
 	}
 }
 
-func statx(dir int, path []byte, flags int, st *unix.Statx_t) unix.Errno {
+func statx(dir int, path []byte, st *unix.Statx_t) unix.Errno {
 	_, _, errno := unix.Syscall6(unix.SYS_STATX, uintptr(dir), uintptr(unsafe.Pointer(&path[0])),
-		uintptr(flags), unix.STATX_BASIC_STATS, uintptr(unsafe.Pointer(st)), 0)
+		0, unix.STATX_BASIC_STATS, uintptr(unsafe.Pointer(st)), 0)
 	return errno
 }
 

@@ -23,8 +23,8 @@ import (
 
 const (
 	auditBatch      = 100
-	auditBackoffMin = time.Second
-	auditBackoffMax = time.Minute
+	auditFirstWait = time.Second
+	auditLongestWait = time.Minute
 	// auditPoll bounds how long a missed signal can delay a record.
 	auditPoll = time.Minute
 	// auditTransport is what the receiver's own metrics name as transport.
@@ -61,12 +61,12 @@ func newAuditReceiver(set receiver.Settings, cfg *Config, next consumer.Logs) (*
 	}
 	return &auditReceiver{
 		cfg: cfg, set: set, next: next, obs: obs, telemetry: telemetry,
-		backoff: auditBackoffMin, cancel: func() {},
+		backoff: auditFirstWait, cancel: func() {},
 	}, nil
 }
 
 // Start begins delivery from where the cursor stands.
-func (r *auditReceiver) Start(_ context.Context, host component.Host) error {
+func (r *auditReceiver) Start(ctx context.Context, host component.Host) error {
 	if r.cfg.Audit == nil {
 		r.set.Logger.Warn("The logs half of the receiver has nothing to deliver: name the auto_fix extension under `audit`")
 		return nil
@@ -76,7 +76,7 @@ func (r *auditReceiver) Start(_ context.Context, host component.Host) error {
 		return err
 	}
 	r.source = source
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	r.cancel = cancel
 	r.done.Go(func() { r.run(ctx) })
 	return nil
@@ -116,7 +116,7 @@ func (r *auditReceiver) run(ctx context.Context) {
 			if !sleep(ctx, wait/2+rand.N(wait)) { //nolint:gosec // jitter
 				return
 			}
-			wait = min(2*wait, max(auditBackoffMax, r.backoff))
+			wait = min(2*wait, max(auditLongestWait, r.backoff))
 		}
 	}
 }

@@ -1,0 +1,252 @@
+// Copyright The MemGuard Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package hostproc
+
+import (
+	"net"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/otel-memguard/memguard/internal/sockdiag"
+)
+
+// detailed opens a scanner that always details one executable.
+func detailed(tb testing.TB, change func(*Options)) *Scanner {
+	tb.Helper()
+	return newScanner(tb, func(o *Options) {
+		o.Detail = true
+		o.Want = func(*Facts) bool { return true }
+		o.DetailWant = func(f *Facts) bool { return f.Parent == int32(testPID) }
+		if change != nil {
+			change(o)
+		}
+	})
+}
+
+func TestDetailKindsAndSites(t *testing.T) {
+	h := startHolder(t)
+	dir := t.TempDir()
+	inherited := siteCount(scan(t, detailed(t, nil), time.Now(), h.pid()).Detail, "pipe", "")
+	h.do(t, "file 7 %s", dir)
+	h.do(t, "pipe 3")
+	h.do(t, "eventfd 5")
+	h.do(t, "timerfd 2")
+	h.do(t, "inotify 1 %s /tmp /", dir)
+	h.do(t, "socket 4")
+	h.do(t, "udp 2")
+	var lc net.ListenConfig
+	l, err := lc.Listen(t.Context(), "tcp4", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = l.Close() })
+	h.do(t, "dial 6 tcp4 %s", l.Addr())
+
+	s := detailed(t, nil)
+	now := time.Now()
+	p := scan(t, s, now, h.pid())
+	require.NotNil(t, p)
+	p = scan(t, s, now.Add(time.Second), h.pid()) // the sockets are now known to be attached nowhere
+	require.NotNil(t, p.Detail)
+	d := p.Detail
+	assert.EqualValues(t, openDescriptors(t, h.pid()), p.Descriptors)
+	assert.Equal(t, p.Descriptors, total(d), "the sites add up to the whole")
+	site := string(appendFileSite(nil, []byte(dir+"/f")))
+	assert.EqualValues(t, 7, siteCount(d, "file", site))
+	assert.Equal(t, inherited+6, siteCount(d, "pipe", ""))
+	assert.GreaterOrEqual(t, siteCount(d, "eventfd", ""), int64(5))
+	assert.EqualValues(t, 2, siteCount(d, "timerfd", ""))
+	assert.EqualValues(t, 1, siteCount(d, "inotify", ""))
+	assert.EqualValues(t, 3, d.InotifyWatches)
+	assert.GreaterOrEqual(t, d.EpollWatches, int64(1), "Go's own poller")
+
+	client := findSite(t, d, "socket", l.Addr().String())
+	assert.EqualValues(t, 6, client.Count)
+	assert.EqualValues(t, 6, client.Sockets[TransportTCP][sockdiag.StateEstablished])
+	unbound := findSite(t, d, "socket", "")
+	assert.EqualValues(t, 4, unbound.Count)
+	assert.EqualValues(t, 4, unbound.Sockets[TransportTCP][StateUnattached])
+	assert.EqualValues(t, 2, findSite(t, d, "socket", "udp").Sockets[TransportUDP][sockdiag.StateClose])
+}
+
+func TestServerSite(t *testing.T) {
+	h := startHolder(t)
+	probe, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp4", "127.0.0.1:0")
+	require.NoError(t, err)
+	address := probe.Addr().String()
+	require.NoError(t, probe.Close())
+	h.do(t, "listen 1 tcp4 %s", address)
+
+	s := detailed(t, nil)
+	p := scan(t, s, time.Now(), h.pid())
+	_, port, err := net.SplitHostPort(address)
+	require.NoError(t, err)
+	site := findSite(t, p.Detail, "socket", ":"+port)
+	assert.EqualValues(t, 1, site.Sockets[TransportTCP][sockdiag.StateListen])
+}
+
+func TestLifetimes(t *testing.T) {
+	h := startHolder(t)
+	dir := t.TempDir()
+	h.do(t, "eventfd 3")
+	s := detailed(t, nil)
+	now := time.Now()
+	scan(t, s, now, h.pid())
+	h.do(t, "file 5 %s", dir)
+	scan(t, s, now.Add(10*time.Second), h.pid())
+	h.do(t, "close 2 file")
+	h.do(t, "close 1 eventfd")
+	p := scan(t, s, now.Add(40*time.Second), h.pid())
+
+	site := findSite(t, p.Detail, "file", string(appendFileSite(nil, []byte(dir+"/f"))))
+	assert.EqualValues(t, 3, site.Count)
+	assert.EqualValues(t, 2, site.Lifetime.Count)
+	assert.InDelta(t, 40, site.Lifetime.Sum, 1e-6, "two lives from 5 s to 25 s, the middles of the intervals")
+	assert.EqualValues(t, 3, site.Age.Count)
+	assert.InDelta(t, 3*35, site.Age.Sum, 1e-6)
+	events := findSite(t, p.Detail, "eventfd", "")
+	assert.Zero(t, events.Lifetime.Count, "its birth was not seen")
+}
+
+func TestAbandonedSockets(t *testing.T) {
+	h := startHolder(t)
+	var lc net.ListenConfig
+	lc.SetMultipathTCP(false)
+	l, err := lc.Listen(t.Context(), "tcp4", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = l.Close() })
+	h.do(t, "dial 5 tcp4 %s", l.Addr())
+	conns := make([]*net.TCPConn, 5)
+	for i := range conns {
+		c, err := l.Accept()
+		require.NoError(t, err)
+		conns[i] = c.(*net.TCPConn)
+	}
+	t.Cleanup(func() {
+		for _, c := range conns {
+			_ = c.Close()
+		}
+	})
+	for _, c := range conns[:3] {
+		require.NoError(t, c.Close()) // gone
+	}
+	require.NoError(t, conns[3].CloseWrite()) // half closed: may still answer
+
+	s := detailed(t, func(o *Options) { o.Abandoned = time.Minute })
+	now := time.Now()
+	var site *Site
+	require.Eventually(t, func() bool {
+		site = findSite(t, scan(t, s, now, h.pid()).Detail, "socket", l.Addr().String())
+		return site.Sockets[TransportTCP][sockdiag.StateCloseWait] == 4
+	}, 5*time.Second, 5*time.Millisecond)
+	assert.EqualValues(t, 1, site.Sockets[TransportTCP][sockdiag.StateEstablished])
+	assert.Zero(t, site.Abandoned, "not watched for long enough")
+
+	p := scan(t, s, now.Add(59*time.Second), h.pid())
+	assert.Zero(t, findSite(t, p.Detail, "socket", l.Addr().String()).Abandoned)
+	p = scan(t, s, now.Add(61*time.Second), h.pid())
+	assert.EqualValues(t, 3, findSite(t, p.Detail, "socket", l.Addr().String()).Abandoned)
+}
+
+func TestSuspectsAreHeld(t *testing.T) {
+	h := startHolder(t)
+	s := newScanner(t, func(o *Options) { o.Detail, o.Hold = true, time.Hour })
+	now := time.Now()
+	var p *Process
+	for range 9 {
+		now = now.Add(10 * time.Second)
+		p = scan(t, s, now, h.pid())
+		h.do(t, "eventfd 1")
+	}
+	require.NotNil(t, p.Detail, "it climbs")
+	p = scan(t, s, now.Add(59*time.Minute), h.pid())
+	require.NotNil(t, p.Detail, "held")
+	p = scan(t, s, now.Add(2*time.Hour), h.pid())
+	assert.Nil(t, p.Detail, "let go")
+}
+
+func TestBudgetTakesTurns(t *testing.T) {
+	holders := []*holder{startHolder(t), startHolder(t), startHolder(t)}
+	for _, h := range holders {
+		h.do(t, "eventfd 50")
+	}
+	s := detailed(t, func(o *Options) { o.Budget = 70 })
+	now := time.Now()
+	seen := map[int]int{}
+	for i := range 6 {
+		all, err := s.Scan(now.Add(time.Duration(i) * time.Second))
+		require.NoError(t, err)
+		for _, p := range all {
+			if p.Detail != nil {
+				seen[int(p.Identity.PID)]++
+			}
+		}
+		assert.Positive(t, s.Stats().Deferred)
+	}
+	for _, h := range holders {
+		assert.Equal(t, 2, seen[h.pid()])
+	}
+}
+
+func TestObjectBound(t *testing.T) {
+	h := startHolder(t)
+	h.do(t, "eventfd 50")
+	s := detailed(t, func(o *Options) { o.MaxObjects = 20 })
+	p := scan(t, s, time.Now(), h.pid())
+	assert.Equal(t, p.Descriptors, total(p.Detail), "what is not followed is still counted")
+	assert.Positive(t, s.Stats().ObjectsRefused)
+	assert.LessOrEqual(t, s.Stats().Objects, 20)
+}
+
+func TestDetailAllocatesNothing(t *testing.T) {
+	h := startHolder(t)
+	h.do(t, "eventfd 50")
+	h.do(t, "file 50 %s", t.TempDir())
+	h.do(t, "udp 5")
+	s := detailed(t, func(o *Options) { o.Want = func(f *Facts) bool { return f.Parent == int32(testPID) } })
+	now := time.Now()
+	for range 5 {
+		scan(t, s, now, h.pid())
+	}
+	assert.Zero(t, testing.AllocsPerRun(10, func() { _, _ = s.Scan(now) }))
+}
+
+func TestExecIsANewLife(t *testing.T) {
+	h := startHolder(t)
+	s := newScanner(t, nil)
+	now := time.Now()
+	before := scan(t, s, now, h.pid())
+	require.NotNil(t, before)
+	old := *before
+	h.tell(t, "exec 1 /bin/sleep 60")
+	var after *Process
+	require.Eventually(t, func() bool {
+		after = scan(t, s, now, h.pid())
+		return after != nil && after.Facts.Name != old.Facts.Name
+	}, 5*time.Second, time.Millisecond)
+	assert.Equal(t, old.Identity.StartTicks, after.Identity.StartTicks)
+	assert.NotEqual(t, old.InstanceID, after.InstanceID)
+	assert.Equal(t, old.Created, after.Created)
+}
+
+func TestEndedProcessIsNoError(t *testing.T) {
+	h := startHolder(t)
+	s := newScanner(t, func(o *Options) { o.Detail = true })
+	require.NotNil(t, scan(t, s, time.Now(), h.pid()))
+	lives := s.Stats().Lives
+	require.NoError(t, h.cmd.Process.Kill())
+	_ = h.cmd.Wait()
+	require.Nil(t, scan(t, s, time.Now(), h.pid()))
+	assert.Less(t, s.Stats().Lives, lives+1)
+	assert.Zero(t, s.Stats().Errors[ReasonMalformed])
+}
+
+func TestProcessBound(t *testing.T) {
+	s := newScanner(t, func(o *Options) { o.MaxProcesses = 1 })
+	all, err := s.Scan(time.Now())
+	require.NoError(t, err)
+	assert.Len(t, all, 1)
+	assert.Positive(t, s.Stats().Refused)
+}
