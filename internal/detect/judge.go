@@ -72,7 +72,7 @@ func (e *Engine) judge(g *group) bool {
 	if g.restarted {
 		g.restarted = false
 		g.survival, g.proof = nil, nil
-		if g.finding != nil {
+		if g.finding != nil && g.finding.State.Open() {
 			g.finding.close(leak.StateResolved, g.life.now, "the process was started anew")
 			return true
 		}

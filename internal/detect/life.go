@@ -22,7 +22,6 @@ type Life struct {
 	Provenance *leak.Provenance
 
 	start    int64 // creation of the process, 0 unknown
-	begin    int64
 	now      int64 // newest event time
 	groups   []*group
 	limits   []limit
@@ -60,6 +59,7 @@ func (l *Life) Now() int64 { return l.now }
 
 // Spec names a new series.
 type Spec struct {
+	ID     string // stable over restarts, unique within the life
 	Metric string
 	Kind   leak.Kind
 	Site   string
@@ -78,11 +78,18 @@ const (
 	UseProof
 )
 
-// Series adds a series and keeps spec. Nil means that the life has too many kinds and sites.
+// Series adds a series and keeps spec, or finds it again after a restart. Nil
+// means that the life has too many kinds and sites.
 func (l *Life) Series(e *Engine, spec *Spec) *Series {
 	g := l.group(spec.Kind, spec.Site)
 	if g == nil {
 		return nil
+	}
+	for _, s := range g.series {
+		if s.restored && s.spec.ID == spec.ID && s.spec.Use == spec.Use {
+			s.restored = false
+			return s
+		}
 	}
 	s := &Series{group: g, spec: spec}
 	if spec.Limit != "" && spec.Use == UseTrend {
@@ -115,6 +122,20 @@ func (l *Life) group(kind leak.Kind, site string) *group {
 	g := &group{life: l, kind: kind, site: site}
 	l.groups = append(l.groups, g)
 	return g
+}
+
+// SetStart takes the creation time of the process where a metric says it. A
+// later one means another process behind the same name.
+func (l *Life) SetStart(start int64) {
+	if l.start != 0 && start-l.start > startSlack {
+		for _, g := range l.groups {
+			for _, s := range g.series {
+				s.restart()
+			}
+			g.touch()
+		}
+	}
+	l.start = start
 }
 
 // SetLimit takes the newest value of a limit.
@@ -161,3 +182,53 @@ func (g *group) evidence(s *Series) {
 		g.touch()
 	}
 }
+
+// SetProcess takes a newer description of the same process.
+func (l *Life) SetProcess(p *leak.Process) {
+	l.Process = *p
+	for _, f := range l.findings {
+		f.Process = *p
+	}
+}
+
+// SetProvenance says where the data of this life comes from.
+func (l *Life) SetProvenance(p *leak.Provenance) {
+	if l.Provenance == p {
+		return
+	}
+	l.Provenance = p
+	for _, f := range l.findings {
+		f.Provenance = p
+	}
+}
+
+// Forget gives back what a life that is dropped counted for.
+func (e *Engine) Forget(l *Life) {
+	for _, g := range l.groups {
+		e.series -= len(g.series)
+	}
+}
+
+// SeriesCount returns how many series are alive.
+func (e *Engine) SeriesCount() int { return e.series }
+
+// DropUnseen drops the series that were read from storage and did not come
+// again before the given time.
+func (e *Engine) DropUnseen(l *Life, before int64) {
+	for _, g := range l.groups {
+		for i := len(g.series) - 1; i >= 0; i-- {
+			if s := g.series[i]; s.restored && s.last < before {
+				e.Drop(s, "the series ended")
+			}
+		}
+	}
+}
+
+// DropObjects forgets the ages of a site that are no longer reported.
+func (e *Engine) DropObjects(o *Objects) {
+	o.group.survival = nil
+	o.group.touch()
+}
+
+// Block returns the shortest block in ns.
+func (e *Engine) Block() int64 { return e.plan.base }

@@ -45,8 +45,9 @@ type Series struct {
 	min      float32
 	n        uint32
 
-	trend *trend
-	risk  *risk
+	trend    *trend
+	risk     *risk
+	restored bool // read from storage, not yet seen again
 }
 
 // Value returns the newest sample and its time.
@@ -80,7 +81,7 @@ func (s *Series) Observe(e *Engine, start, t int64, v float64) Refusal {
 		return Late
 	}
 	if start > s.start && s.start != 0 && start-s.start > startSlack {
-		s.restart(t)
+		s.restart()
 	}
 	if start != 0 {
 		s.start = start
@@ -114,14 +115,14 @@ func (s *Series) Observe(e *Engine, start, t int64, v float64) Refusal {
 const startSlack = 5e9
 
 // restart forgets what was learned of the life before.
-func (s *Series) restart(t int64) {
+func (s *Series) restart() {
 	s.origin, s.blockEnd, s.n, s.sum, s.interval = 0, 0, 0, 0, 0
 	s.trend = nil
 	if s.risk != nil {
 		*s.risk = risk{}
 	}
 	s.group.restarted = true
-	s.group.life.begin = t
+	s.group.touch()
 }
 
 // tick follows the median interval by small steps.

@@ -1,0 +1,310 @@
+// Copyright The MemGuard Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package leakdetectprocessor
+
+import (
+	"context"
+	"time"
+
+	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.opentelemetry.io/collector/pdata/pmetric"
+
+	"github.com/otel-memguard/memguard/internal/detect"
+	"github.com/otel-memguard/memguard/internal/leak"
+)
+
+// maxAhead is how far a point may be ahead of our clock: one skewed source
+// must not age all the others.
+const maxAhead = time.Hour
+
+// consume judges a batch and appends its findings, in this order: samples,
+// conclusions, storage, remediator, stream. A transition is on disk before
+// the batch is handed on, so that a restart makes no event twice.
+func (s *state) consume(ctx context.Context, md pmetric.Metrics, from *leakProcessor) {
+	provenance := leak.ProvenanceFromContext(ctx)
+	s.mu.Lock()
+	now := s.now()
+	s.observe(md, provenance, from, now)
+	s.conclude(md)
+	s.expireByEvent(md, now)
+	changed := len(s.transitions)+len(s.gone) > 0
+	proposals := s.proposals
+	s.proposals = nil
+	counted := s.counts
+	s.counts = counts{}
+	s.mu.Unlock()
+	counted.flush(ctx, s)
+	if changed {
+		s.save(ctx, s.urgent)
+	}
+	s.propose(ctx, proposals)
+}
+
+func (s *state) observe(md pmetric.Metrics, provenance *leak.Provenance, from *leakProcessor, now time.Time) {
+	s.batch++
+	s.touched = s.touched[:0]
+	limit := now.Add(maxAhead).UnixNano()
+	resources := md.ResourceMetrics()
+	for i := range resources.Len() {
+		rm := resources.At(i)
+		if judged(rm) {
+			s.counts.passed++
+			continue
+		}
+		r := reading{state: s, at: i, from: from, now: now, limit: limit, provenance: provenance, resource: rm.Resource().Attributes()}
+		scopes := rm.ScopeMetrics()
+		for j := range scopes.Len() {
+			metrics := scopes.At(j).Metrics()
+			for k := range metrics.Len() {
+				if m := metrics.At(k); m.Name() != "" {
+					if rule := s.watch.find(m.Name()); rule != nil {
+						r.metric(m, rule)
+					}
+				}
+			}
+		}
+	}
+}
+
+// judged reports a resource that an upstream detector has judged.
+func judged(rm pmetric.ResourceMetrics) bool {
+	scopes := rm.ScopeMetrics()
+	for i := range scopes.Len() {
+		if leak.HasFindings(scopes.At(i).Metrics()) {
+			return true
+		}
+	}
+	return false
+}
+
+// reading is the way through one resource.
+type reading struct {
+	state      *state
+	provenance *leak.Provenance
+	from       *leakProcessor
+	resource   pcommon.Map
+	life       *life
+	now        time.Time
+	limit      int64
+	at         int
+	looked     bool
+}
+
+// find looks the life up, once and only if there is something to judge.
+func (r *reading) find() *life {
+	if r.looked {
+		return r.life
+	}
+	r.looked = true
+	s := r.state
+	if oversized(r.resource, maxResourceAttributes) {
+		return nil
+	}
+	local := trusted(r.provenance, r.resource)
+	var provenance *leak.Provenance
+	if local {
+		provenance = r.provenance
+	}
+	l := s.life(r.resource, s.hash.attributes(r.resource), local, provenance)
+	l.SetProvenance(provenance)
+	l.seen, l.host.seen, l.sink = r.now, r.now, r.from
+	if l.batch != s.batch {
+		l.batch = s.batch
+		s.touched = append(s.touched, l)
+	}
+	l.at = r.at
+	r.life = l
+	return l
+}
+
+func (r *reading) metric(m pmetric.Metric, rule *rule) {
+	switch m.Type() {
+	case pmetric.MetricTypeGauge:
+		r.numbers(m.Gauge().DataPoints(), m.Name(), rule)
+	case pmetric.MetricTypeSum:
+		sum := m.Sum()
+		switch {
+		case sum.IsMonotonic() && rule.use != useStart:
+			r.state.counts.refuse(reasonMonotonic, sum.DataPoints().Len())
+		case sum.AggregationTemporality() != pmetric.AggregationTemporalityCumulative:
+			r.state.counts.refuse(reasonDelta, sum.DataPoints().Len())
+		default:
+			r.numbers(sum.DataPoints(), m.Name(), rule)
+		}
+	case pmetric.MetricTypeHistogram:
+		h := m.Histogram()
+		switch {
+		case rule.use != useLifetime && rule.use != useAge:
+			r.state.counts.refuse(reasonType, h.DataPoints().Len())
+		case h.AggregationTemporality() != pmetric.AggregationTemporalityCumulative:
+			r.state.counts.refuse(reasonDelta, h.DataPoints().Len())
+		default:
+			r.histograms(h.DataPoints(), m.Name(), rule)
+		}
+	default:
+		r.state.counts.refuse(reasonType, 1)
+	}
+}
+
+func (r *reading) numbers(points pmetric.NumberDataPointSlice, name string, rule *rule) {
+	s := r.state
+	if rule.use == useLifetime || rule.use == useAge {
+		s.counts.refuse(reasonType, points.Len())
+		return
+	}
+	base := s.hash.name(name)
+	for i := range points.Len() {
+		dp := points.At(i)
+		e := r.entry(dp.Attributes(), base, name, rule)
+		if e == nil || e.refused {
+			continue
+		}
+		t := int64(dp.Timestamp()) //nolint:gosec // checked by instant
+		if !r.instant(t) {
+			continue
+		}
+		if dp.Flags().NoRecordedValue() {
+			r.life.drop(s, e)
+			continue
+		}
+		v := dp.DoubleValue()
+		if dp.ValueType() == pmetric.NumberDataPointValueTypeInt {
+			v = float64(dp.IntValue())
+		}
+		s.counts.result(r.number(e, rule, dp.StartTimestamp(), t, v))
+		r.moved(e, t)
+	}
+}
+
+func (r *reading) number(e *entry, rule *rule, start pcommon.Timestamp, t int64, v float64) detect.Refusal {
+	switch rule.use {
+	case useLimit:
+		return r.life.SetLimit(t, rule.metric, v)
+	case useStart:
+		if v > 0 && v < 1e10 {
+			r.life.SetStart(int64(v * 1e9))
+			return detect.Accepted
+		}
+		return detect.TooLarge
+	default:
+		return e.series.Observe(r.state.engine, int64(start), t, v) //nolint:gosec // nanoseconds of this era
+	}
+}
+
+func (r *reading) histograms(points pmetric.HistogramDataPointSlice, name string, rule *rule) {
+	s := r.state
+	base := s.hash.name(name)
+	for i := range points.Len() {
+		dp := points.At(i)
+		e := r.entry(dp.Attributes(), base, name, rule)
+		if e == nil || e.refused {
+			continue
+		}
+		t := int64(dp.Timestamp()) //nolint:gosec // checked by instant
+		if !r.instant(t) || dp.Flags().NoRecordedValue() {
+			continue
+		}
+		bounds, counts := s.copyHistogram(dp)
+		if rule.use == useLifetime {
+			s.counts.result(e.objects.Lifetimes(int64(dp.StartTimestamp()), t, bounds, counts)) //nolint:gosec // nanoseconds of this era
+		} else {
+			s.counts.result(e.objects.Ages(t, bounds, counts))
+		}
+		r.moved(e, t)
+	}
+}
+
+func (r *reading) instant(t int64) bool {
+	switch {
+	case t <= 0:
+		r.state.counts.refuse(reasonNoTime, 1)
+	case t > r.limit:
+		r.state.counts.refuse(reasonFuture, 1)
+	default:
+		return true
+	}
+	return false
+}
+
+func (r *reading) moved(e *entry, t int64) {
+	e.last = max(e.last, t)
+	r.life.host.watermark = max(r.life.host.watermark, t)
+}
+
+// entry finds the series of a point, made if need be and there is room. Nil
+// means that the point is refused.
+func (r *reading) entry(attrs pcommon.Map, base uint64, name string, rule *rule) *entry {
+	s := r.state
+	if oversized(attrs, maxPointAttributes) {
+		s.counts.tooMany++
+		return nil
+	}
+	l := r.find()
+	if l == nil {
+		s.counts.tooMany++
+		return nil
+	}
+	hash := mix(base, s.hash.attributes(attrs))
+	if e, ok := l.entries[hash]; ok {
+		if e.refused && !e.silent {
+			s.counts.sites++
+		}
+		return e
+	}
+	if s.entries >= s.cfg.MaxSeries {
+		s.counts.full++
+		return nil
+	}
+	e := l.newEntry(s, attrs, name, rule)
+	l.entries[hash] = e
+	s.entries++
+	return e
+}
+
+func (l *life) newEntry(s *state, attrs pcommon.Map, name string, rule *rule) *entry {
+	e := &entry{rule: rule}
+	if rule.use == useLimit || rule.use == useStart {
+		return e
+	}
+	kind, site := kindOf(rule, attrs), leak.CleanSite(siteOf(rule, attrs))
+	if site == leak.SiteOther {
+		e.refused, e.silent = true, true
+		return e
+	}
+	switch rule.use {
+	case useLifetime, useAge:
+		e.objects = l.Objects(kind, site)
+		e.refused = e.objects == nil
+	default:
+		spec := &detect.Spec{
+			ID: stableID(name, attrs), Metric: rule.metric, Kind: kind, Site: site,
+			Limit: rule.limit, Scope: rule.scope, Use: map[use]detect.Use{useIdle: detect.UseIdle, useProof: detect.UseProof}[rule.use],
+		}
+		e.series = l.Series(s.engine, spec)
+		e.refused = e.series == nil
+	}
+	return e
+}
+
+func (l *life) drop(s *state, e *entry) {
+	if e.series == nil {
+		return
+	}
+	if s.engine.Drop(e.series, "the series ended") {
+		l.dirty = true
+		s.transitions = append(s.transitions, l)
+	}
+	e.refused, e.silent = true, true // until it is forgotten as stale
+}
+
+func (s *state) copyHistogram(dp pmetric.HistogramDataPoint) ([]float64, []uint64) {
+	s.bounds, s.bucket = s.bounds[:0], s.bucket[:0]
+	for i := range min(dp.ExplicitBounds().Len(), 64) {
+		s.bounds = append(s.bounds, dp.ExplicitBounds().At(i))
+	}
+	for i := range min(dp.BucketCounts().Len(), 65) {
+		s.bucket = append(s.bucket, dp.BucketCounts().At(i))
+	}
+	return s.bounds, s.bucket
+}

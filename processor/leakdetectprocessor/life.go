@@ -1,0 +1,140 @@
+// Copyright The MemGuard Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package leakdetectprocessor
+
+import (
+	"time"
+
+	"go.opentelemetry.io/collector/pdata/pcommon"
+
+	"github.com/otel-memguard/memguard/internal/detect"
+	"github.com/otel-memguard/memguard/internal/leak"
+)
+
+// maxAliases bounds the resources that are known to describe one life.
+const maxAliases = 16
+
+// life is one process life with its series.
+type life struct {
+	*detect.Life
+	local   bool
+	entries map[uint64]*entry
+	aliases []uint64
+	host    *host
+	seen    time.Time // by the wall clock
+	sink    *leakProcessor
+
+	resource pcommon.Map // kept while findings are open
+	kept     bool
+
+	batch uint64 // newest batch that touched it
+	at    int    // where in that batch its resource is
+	dirty bool   // changed since its checkpoint
+	saved int64  // event time of its checkpoint
+}
+
+// entry is what one series of points is for.
+type entry struct {
+	rule    *rule
+	series  *detect.Series
+	objects *detect.Objects
+	last    int64
+	refused bool // for want of room, or as it must not be judged
+	silent  bool // and that is not worth counting
+}
+
+// host is where lives share a clock.
+type host struct {
+	id        string
+	watermark int64
+	seen      time.Time
+	lives     int
+}
+
+// tables finds lives by resource. Lives that our own receiver on this host
+// reported are kept apart from all others: nothing that comes over the wire
+// reaches them.
+type tables struct {
+	byHash [2]map[uint64]*life
+	byKey  [2]map[string]*life
+	hosts  map[string]*host
+}
+
+func newTables() tables {
+	t := tables{hosts: map[string]*host{}}
+	for i := range t.byHash {
+		t.byHash[i], t.byKey[i] = map[uint64]*life{}, map[string]*life{}
+	}
+	return t
+}
+
+func side(local bool) int {
+	if local {
+		return 1
+	}
+	return 0
+}
+
+// trusted reports whether the context's mark covers this resource.
+func trusted(p *leak.Provenance, resource pcommon.Map) bool {
+	return p != nil && text(resource, leak.AttrHostID) == p.HostID && text(resource, leak.AttrBootID) == p.BootID
+}
+
+func (s *state) hostOf(process *leak.Process, key string) *host {
+	id := process.HostID
+	if id == "" {
+		id = "life " + key // no clock is shared that we know of
+	}
+	h, ok := s.tables.hosts[id]
+	if !ok {
+		h = &host{id: id}
+		s.tables.hosts[id] = h
+	}
+	return h
+}
+
+// life returns the life that a resource describes, made if need be.
+func (s *state) life(resource pcommon.Map, hash uint64, local bool, provenance *leak.Provenance) *life {
+	t := &s.tables
+	if l, ok := t.byHash[side(local)][hash]; ok {
+		return l
+	}
+	key, process := lifeKey(resource)
+	l, ok := t.byKey[side(local)][key]
+	if !ok {
+		var start int64
+		if !process.CreationTime.IsZero() {
+			start = process.CreationTime.UnixNano()
+		}
+		l = &life{Life: detect.NewLife(key, &process, provenance, start)}
+		s.adopt(l, local)
+	}
+	l.SetProcess(&process)
+	if len(l.aliases) >= maxAliases {
+		delete(t.byHash[side(local)], l.aliases[0])
+		l.aliases = l.aliases[1:]
+	}
+	l.aliases = append(l.aliases, hash)
+	t.byHash[side(local)][hash] = l
+	return l
+}
+
+func (s *state) adopt(l *life, local bool) {
+	l.local = local
+	l.entries = map[uint64]*entry{}
+	l.host = s.hostOf(&l.Process, l.Key)
+	l.host.lives++
+	s.tables.byKey[side(local)][l.Key] = l
+}
+
+func (s *state) forget(l *life) {
+	for _, hash := range l.aliases {
+		delete(s.tables.byHash[side(l.local)], hash)
+	}
+	delete(s.tables.byKey[side(l.local)], l.Key)
+	if l.host.lives--; l.host.lives == 0 {
+		delete(s.tables.hosts, l.host.id)
+	}
+	s.engine.Forget(l.Life)
+}
