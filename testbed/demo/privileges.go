@@ -4,7 +4,10 @@
 package main
 
 import (
+	"errors"
+	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 )
@@ -21,15 +24,39 @@ func privileges() (soleHolder string, lost []string) {
 	held := capabilities()
 	soleHolder = "host"
 	if held&(1<<capSysPtrace) == 0 {
+		lost = append(lost, "without CAP_SYS_PTRACE  processes of other users cannot be read (socket.shutdown of our own still works)")
+	}
+	if n, first := unreadable("/proc"); n > 0 {
 		soleHolder = "same_user"
 		lost = append(lost,
-			"without CAP_SYS_PTRACE  descriptors of other users cannot be read: the policy says sole_holder: same_user",
-			"                        (the targets are of this user and allow it, so socket.shutdown suffices)")
+			fmt.Sprintf("%d processes, the first is %s, cannot be read: that no other process holds a socket too can", n, first),
+			"            only be proven among the processes of this user (sole_holder: same_user), which suffices here")
 	}
 	if held&(1<<capNetAdmin) == 0 {
 		lost = append(lost, "without CAP_NET_ADMIN   socket.destroy is off; it is not needed here")
 	}
 	return soleHolder, lost
+}
+
+// unreadable counts the processes whose descriptors we may not see.
+func unreadable(proc string) (n int, first string) {
+	entries, err := os.ReadDir(proc)
+	if err != nil {
+		return 1, err.Error()
+	}
+	for _, entry := range entries {
+		pid := entry.Name()
+		if _, err := strconv.Atoi(pid); err != nil {
+			continue
+		}
+		// A directory may be listed where its links may not be read: man 5 proc_pid_fd.
+		if _, err := os.Readlink(filepath.Join(proc, pid, "cwd")); errors.Is(err, os.ErrPermission) {
+			if n++; n == 1 {
+				first = pid
+			}
+		}
+	}
+	return n, first
 }
 
 func capabilities() uint64 {
