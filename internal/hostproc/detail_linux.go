@@ -272,9 +272,7 @@ func (s *Scanner) followUnattached(o *object) {
 		return
 	}
 	o.site.Sockets[TransportTCP][StateUnattached]++
-	if !o.goneSince.IsZero() {
-		s.countAbandoned(o)
-	}
+	o.goneSince = time.Time{}
 }
 
 func (s *Scanner) countAbandoned(o *object) {
