@@ -37,10 +37,10 @@ type Engine struct {
 	control *controlServer
 	diag    *sockdiag.Conn
 
-	mu      sync.Mutex // guards what Status reads
-	mode    Mode
-	why     []string
-	off     bool
+	mu   sync.Mutex // guards what Status reads
+	mode Mode
+	why  []string
+	off  bool
 
 	targets  map[string]*target // of the worker
 	nTargets atomic.Int64

@@ -185,7 +185,7 @@ func (e *Engine) pass(ctx context.Context, acting []*target) {
 // worthAPass leaves out what would only be refused as before: the look over
 // the host is not free.
 func (e *Engine) worthAPass(t *target, now time.Time) bool {
-	if t.rehearsed || t.waiting != "" && now.Before(t.expires) || t.expired || t.stopped != "" {
+	if t.rehearsed || t.waiting != "" || t.stopped != "" {
 		return e.expireIfDue(t, now)
 	}
 	if len(e.pendingOf(t)) > 0 {

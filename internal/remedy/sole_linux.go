@@ -4,6 +4,7 @@
 package remedy
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -44,6 +45,8 @@ type hostSight struct {
 	rings   map[int32]bool // processes that hold an io_uring
 	partial []string       // why this cannot be all
 	wanted  map[uint64]bool
+	// mayStore reports whether a process can hand descriptors to init.
+	mayStore func(pid int32) bool
 }
 
 // lookForHolders reads the descriptors of all processes once, for many
@@ -51,7 +54,7 @@ type hostSight struct {
 func (p procfs) lookForHolders(wanted map[uint64]bool, now time.Time) *hostSight {
 	h := &hostSight{
 		at: now, wanted: wanted, pids: map[int32]bool{}, holders: map[uint64][]holder{},
-		parents: map[int32]int32{}, rings: map[int32]bool{},
+		parents: map[int32]int32{}, rings: map[int32]bool{}, mayStore: p.mayStore,
 	}
 	if ns, err := os.Readlink(filepath.Join(p.root, "self/ns/pid")); err != nil || ns != initPIDNamespace {
 		h.partial = append(h.partial, "processes outside of our pid namespace cannot be seen")
@@ -177,6 +180,15 @@ func sharesFiles(tables []int32, tid int32) (bool, error) {
 	return false, nil
 }
 
+// mayStore reports whether a process was started with a way to the descriptor
+// store of systemd (man 3 sd_pid_notify_with_fds). Unsure means yes.
+func (p procfs) mayStore(pid int32) bool {
+	environ, err := os.ReadFile(p.path(pid, "environ"))
+	return err != nil || bytes.HasPrefix(environ, notifySocket) || bytes.Contains(environ, append([]byte{0}, notifySocket...))
+}
+
+var notifySocket = []byte("NOTIFY_SOCKET=")
+
 func (h *hostSight) table(pid, thread int32, dir string) error {
 	return descriptors(dir, func(fd int32, link []byte) {
 		if string(link) == ioUringLink {
@@ -231,7 +243,7 @@ func (h *hostSight) soleHolder(pid, fd int32, inode uint64, socketUID uint32, ru
 		return "the process uses io_uring, which can hold sockets unseen", false
 	}
 	if rule == SoleHolderSameUser {
-		return h.soleOfUser(pid, socketUID)
+		return h.soleOfUser(pid, socketUID, h.mayStore(pid))
 	}
 	if len(h.partial) > 0 {
 		return h.partial[0], false
@@ -243,14 +255,18 @@ func (h *hostSight) soleHolder(pid, fd int32, inode uint64, socketUID uint32, ru
 }
 
 // soleOfUser accepts unreadable processes of other users that are no children
-// of the holder (docs/decisions/0009).
-func (h *hostSight) soleOfUser(pid int32, socketUID uint32) (string, bool) {
+// of the holder, and an unreadable init that the holder cannot hand
+// descriptors to for keeping (docs/decisions/0009).
+func (h *hostSight) soleOfUser(pid int32, socketUID uint32, mayStore bool) (string, bool) {
 	own := uint32(os.Getuid()) //nolint:gosec // user ids are 32 bit
 	if socketUID != own {
 		return fmt.Sprintf("the socket belongs to user %d, not to ours, %d", socketUID, own), false
 	}
 	for _, u := range h.unread {
 		switch {
+		case u.pid == 1 && !mayStore:
+		case u.pid == 1:
+			return "init cannot be read, and the process can store descriptors there (NOTIFY_SOCKET)", false
 		case !u.known:
 			return fmt.Sprintf("process %d cannot be read, and not whose it is: %s", u.pid, u.why), false
 		case u.uid == own:
@@ -259,7 +275,7 @@ func (h *hostSight) soleOfUser(pid int32, socketUID uint32) (string, bool) {
 			return fmt.Sprintf("process %d, a child of another user, cannot be read: %s", u.pid, u.why), false
 		}
 	}
-	return fmt.Sprintf("only holder among the processes of user %d; %d of other users cannot be read", own, len(h.unread)), true
+	return fmt.Sprintf("only holder among the processes of user %d; %d others cannot be read", own, len(h.unread)), true
 }
 
 // nbdHolds reports whether the process serves a network block device, whose

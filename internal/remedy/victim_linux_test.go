@@ -106,6 +106,11 @@ func dial(port int) (int, error) {
 	return fd, unix.Connect(fd, &unix.SockaddrInet4{Port: port, Addr: [4]byte{127, 0, 0, 1}})
 }
 
+func closeFD(t *testing.T, fd int) {
+	t.Helper()
+	require.NoError(t, unix.Close(fd))
+}
+
 func listen() (int, int, error) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -157,6 +162,14 @@ func (v *victim) end() {
 
 func (v *victim) do(o order) order {
 	v.t.Helper()
+	answer := v.try(o)
+	require.Empty(v.t, answer.Error)
+	return answer
+}
+
+// try is do for what may fail.
+func (v *victim) try(o order) order {
+	v.t.Helper()
 	line, err := json.Marshal(o)
 	require.NoError(v.t, err)
 	_, err = v.in.Write(append(line, '\n'))
@@ -164,7 +177,6 @@ func (v *victim) do(o order) order {
 	require.True(v.t, v.out.Scan(), "the victim has ended")
 	var answer order
 	require.NoError(v.t, json.Unmarshal(v.out.Bytes(), &answer))
-	require.Empty(v.t, answer.Error)
 	return answer
 }
 
