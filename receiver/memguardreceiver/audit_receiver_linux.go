@@ -22,8 +22,8 @@ import (
 )
 
 const (
-	auditBatch      = 100
-	auditFirstWait = time.Second
+	auditBatch       = 100
+	auditFirstWait   = time.Second
 	auditLongestWait = time.Minute
 	// auditPoll bounds how long a missed signal can delay a record.
 	auditPoll = time.Minute
