@@ -18,16 +18,17 @@ help: ## list the targets
 build: bin/otelcol-memguard bin/memguard ## build the collector and the command line into bin/
 
 bin/otelcol-memguard: builder-config.yaml $(GOFILES)
-	@mkdir -p bin
+	@mkdir -p bin build
 	env 'dist.version=$(VERSION)' $(TOOL) builder --config=builder-config.yaml --ldflags='$(LDFLAGS)'
 	@cp build/otelcol-memguard/otelcol-memguard $@
 	@ls -l $@ | awk '{printf "%s: %.1f MB\n","$@",$$5/1e6}'
 
 bin/memguard: $(GOFILES)
-	@mkdir -p bin
+	@mkdir -p bin build
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS) -X $(CMDPKG)' -o $@ ./cmd/memguard
 
 build-testbed: ## build the test distribution (with host_metrics and prometheus receivers) into build/
+	@mkdir -p build
 	env 'dist.version=$(VERSION)' $(TOOL) builder --config=testbed/builder-config.yaml --ldflags='$(LDFLAGS)'
 
 run: build ## run the collector on this host in dry_run with examples/host/config.yaml
