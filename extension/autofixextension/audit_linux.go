@@ -29,23 +29,11 @@ const (
 	attrLocalPort   = "network.local.port"
 )
 
-// auditSource is a type of its own because Ready of PipelineWatcher has the
-// same name as that of leak.AuditSource.
-type auditSource struct{ engine *remedy.Engine }
-
-var (
-	_ leak.AuditProvider = (*autoFix)(nil)
-	_ leak.AuditSource   = auditSource{}
-)
-
-// AuditSource implements leak.AuditProvider.
-func (a *autoFix) AuditSource() leak.AuditSource { return auditSource{a.engine} }
-
 // Ready implements leak.AuditSource.
-func (a auditSource) Ready() <-chan struct{} { return a.engine.News() }
+func (a *autoFix) Ready() <-chan struct{} { return a.engine.News() }
 
 // Pending implements leak.AuditSource.
-func (a auditSource) Pending(_ context.Context, limit int) ([]leak.AuditRecord, error) {
+func (a *autoFix) Pending(_ context.Context, limit int) ([]leak.AuditRecord, error) {
 	records, err := a.engine.Pending(limit)
 	if err != nil {
 		return nil, err
@@ -58,7 +46,7 @@ func (a auditSource) Pending(_ context.Context, limit int) ([]leak.AuditRecord, 
 }
 
 // Delivered implements leak.AuditSource.
-func (a auditSource) Delivered(_ context.Context, seq uint64) error { return a.engine.Delivered(seq) }
+func (a *autoFix) Delivered(_ context.Context, seq uint64) error { return a.engine.Delivered(seq) }
 
 func auditRecord(r *remedy.Record) leak.AuditRecord {
 	event, severity := eventOf(r.Type)
@@ -109,7 +97,7 @@ func objectAttributes(r *remedy.Record, attrs map[string]any) {
 		return
 	}
 	attrs[attrDescriptor] = int64(o.FD)
-	attrs[attrInode] = int64(o.Inode) //nolint:gosec // inodes of sockfs count from 1
+	attrs[attrInode] = int64(o.Inode)
 	attrs[attrLocalAddr], attrs[attrLocalPort] = o.Local.Addr().String(), int64(o.Local.Port())
 	attrs[attrPeerAddress], attrs[attrPeerPort] = o.Remote.Addr().String(), int64(o.Remote.Port())
 	attrs[leak.AttrConnectionState] = o.State

@@ -224,7 +224,7 @@ func (c *PolicyConfig) policy() remedy.Policy {
 func (c *ProtectedConfig) settings() remedy.Protected {
 	p := remedy.Protected{Executables: c.Executables, Cgroups: c.Cgroups, Units: c.Units, Owners: c.Owners}
 	for _, port := range c.Ports {
-		p.Ports = append(p.Ports, uint16(port)) //nolint:gosec // Validate refuses others
+		p.Ports = append(p.Ports, uint16(port))
 	}
 	return p
 }

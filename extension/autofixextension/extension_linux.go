@@ -10,8 +10,10 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 
 	"go.opentelemetry.io/collector/component"
+	"go.opentelemetry.io/collector/component/componentstatus"
 	"go.opentelemetry.io/collector/extension"
 	"go.opentelemetry.io/collector/extension/extensioncapabilities"
 	"go.uber.org/zap"
@@ -23,10 +25,11 @@ import (
 )
 
 var (
-	_ extension.Extension                   = (*autoFix)(nil)
-	_ extensioncapabilities.Dependent       = (*autoFix)(nil)
-	_ extensioncapabilities.PipelineWatcher = (*autoFix)(nil)
-	_ leak.Remediator                       = (*autoFix)(nil)
+	_ extension.Extension             = (*autoFix)(nil)
+	_ extensioncapabilities.Dependent = (*autoFix)(nil)
+	_ componentstatus.Watcher         = (*autoFix)(nil)
+	_ leak.Remediator                 = (*autoFix)(nil)
+	_ leak.AuditSource                = (*autoFix)(nil)
 )
 
 // autoFix is the thin shell of a remedy.Engine.
@@ -37,6 +40,7 @@ type autoFix struct {
 	engine    *remedy.Engine
 	kill      *killSignal
 
+	ending  atomic.Bool
 	mu      sync.Mutex
 	started bool
 }
@@ -56,7 +60,7 @@ func newAutoFix(set extension.Settings, cfg *Config) (*autoFix, error) {
 }
 
 // Start checks the directories and starts the engine. Nothing is done to any
-// process before Ready.
+// process before the receivers run.
 func (a *autoFix) Start(_ context.Context, host component.Host) error {
 	if id := a.cfg.Storage; id != nil {
 		if _, ok := host.GetExtensions()[*id]; !ok {
@@ -71,7 +75,7 @@ func (a *autoFix) Start(_ context.Context, host component.Host) error {
 			return err
 		}
 	}
-	if err := a.engine.Start(); err != nil {
+	if err := a.engine.Start(); err != nil { //nolint:contextcheck // the work outlives the start
 		return err
 	}
 	a.kill = listenForStop(func() {
@@ -101,17 +105,21 @@ func (a *autoFix) Shutdown(ctx context.Context) error {
 	return err
 }
 
-// Ready implements extensioncapabilities.PipelineWatcher: from now on the
-// engine may act.
-func (a *autoFix) Ready() error {
-	a.engine.SetReady(true)
-	return nil
-}
-
-// NotReady implements extensioncapabilities.PipelineWatcher.
-func (a *autoFix) NotReady() error {
-	a.engine.SetReady(false)
-	return nil
+// ComponentStatusChanged lets the engine act from the time that receivers run
+// until the first of them stops. PipelineWatcher says the same, but its Ready
+// and that of leak.AuditSource cannot be methods of one type.
+func (a *autoFix) ComponentStatusChanged(source *componentstatus.InstanceID, event *componentstatus.Event) {
+	if source.Kind() != component.KindReceiver {
+		return
+	}
+	switch event.Status() {
+	case componentstatus.StatusOK:
+		a.engine.SetReady(!a.ending.Load())
+	case componentstatus.StatusStopping, componentstatus.StatusStopped:
+		a.ending.Store(true)
+		a.engine.SetReady(false)
+	default:
+	}
 }
 
 // Dependencies implements extensioncapabilities.Dependent.

@@ -11,5 +11,5 @@ import (
 )
 
 func createExtension(_ context.Context, set extension.Settings, cfg component.Config) (extension.Extension, error) {
-	return newAutoFix(set, cfg.(*Config)) //nolint:forcetypeassert // the factory's own type
+	return newAutoFix(set, cfg.(*Config)) //nolint:contextcheck // counts have no context of a request
 }

@@ -32,26 +32,6 @@ type AuditSource interface {
 	Delivered(ctx context.Context, seq uint64) error
 }
 
-// AuditProvider is implemented by an extension that cannot be an AuditSource
-// itself: Ready of extensioncapabilities.PipelineWatcher has the same name and
-// another form.
-type AuditProvider interface {
-	AuditSource() AuditSource
-}
-
-// AuditSourceOf returns the audit source that an extension is or provides. It
-// is what the receiver asks, in place of a type assertion.
-func AuditSourceOf(extension any) (AuditSource, bool) {
-	switch e := extension.(type) {
-	case AuditSource:
-		return e, true
-	case AuditProvider:
-		return e.AuditSource(), true
-	default:
-		return nil, false
-	}
-}
-
 // AuditRecord is one journaled decision or outcome, as an event.
 type AuditRecord struct {
 	Seq      uint64

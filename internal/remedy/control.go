@@ -124,7 +124,7 @@ func Ask(ctx context.Context, dir string, r Request, fn func(*Response) error) e
 		}
 		return fmt.Errorf("connect to the collector: %w", err)
 	}
-	defer conn.Close() //nolint:errcheck // nothing is lost
+	defer conn.Close()
 	if _, err := conn.Write(append(line, '\n')); err != nil {
 		return fmt.Errorf("ask the collector: %w", err)
 	}

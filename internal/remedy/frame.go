@@ -36,7 +36,7 @@ func appendFrame(dst []byte, r *Record) ([]byte, error) {
 	if len(payload) > maxRecordSize {
 		return dst, fmt.Errorf("journal record of %d bytes is longer than %d", len(payload), maxRecordSize)
 	}
-	dst = binary.LittleEndian.AppendUint32(dst, uint32(len(payload))) //nolint:gosec // bounded above
+	dst = binary.LittleEndian.AppendUint32(dst, uint32(len(payload)))
 	dst = binary.LittleEndian.AppendUint32(dst, crc32.Checksum(payload, castagnoli))
 	return append(dst, payload...), nil
 }
@@ -73,7 +73,7 @@ func (f *frameReader) next(r *Record) error {
 	if size == 0 || size > maxRecordSize {
 		return errTorn
 	}
-	if uint32(cap(f.buf)) < size { //nolint:gosec // never above maxRecordSize
+	if uint32(cap(f.buf)) < size {
 		f.buf = make([]byte, size)
 	}
 	payload := f.buf[:size]

@@ -138,7 +138,7 @@ func TestGuard02Protected(t *testing.T) {
 	needSight(t)
 	v, u := startVictim(t), startUpstream(t)
 	v.leak(u, 1)
-	port := uint16(u.port()) //nolint:gosec // a port
+	port := uint16(u.port())
 	cases := map[string]struct {
 		protected Protected
 		objects   bool
@@ -160,7 +160,7 @@ func TestGuard02Protected(t *testing.T) {
 	t.Run("own ancestors", func(t *testing.T) {
 		b := newBench(t, testSettings(t, ModeEnforce))
 		f := v.finding(u)
-		f.Process.PID = int32(os.Getppid()) //nolint:gosec // a pid
+		f.Process.PID = int32(os.Getppid())
 		assert.True(t, b.refusal(f, 1).RefusedBy(GuardProtected))
 	})
 	assert.Equal(t, 1, u.countStates(t, "08"))
@@ -379,7 +379,7 @@ func TestGuard07IncompleteSight(t *testing.T) {
 			parents: map[int32]int32{100: 50, 200: 100, 300: 50}, mayStore: func(int32) bool { return false },
 		}
 	}
-	own := uint32(os.Getuid()) //nolint:gosec // user ids are 32 bit
+	own := uint32(os.Getuid())
 	other := own + 1
 	cases := map[string]struct {
 		spoil func(h *hostSight)

@@ -118,7 +118,7 @@ func OpenJournal(dir string, opts JournalOptions) (*Journal, error) {
 }
 
 func createSegment(path string) (segmentFile, error) {
-	return os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY|os.O_APPEND, 0o600) //nolint:gosec // our own directory
+	return os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY|os.O_APPEND, 0o600)
 }
 
 func (j *Journal) load() error {
@@ -178,7 +178,7 @@ func (j *Journal) reopen() error {
 	if info.Size() >= j.opts.SegmentSize {
 		return nil
 	}
-	file, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0o600) //nolint:gosec // our own directory
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return fmt.Errorf("open journal segment: %w", err)
 	}
@@ -312,7 +312,7 @@ func (j *Journal) needed(s segment) int {
 		}
 	}
 	if j.opts.KeepUndelivered && s.last > j.cursor {
-		n += int(s.last - max(j.cursor, s.first-1)) //nolint:gosec // number of records of one segment
+		n += int(s.last - max(j.cursor, s.first-1))
 	}
 	return n
 }

@@ -143,7 +143,7 @@ func (t *tables) site(s *sight) string {
 func ownAddresses() (func(netip.Addr) bool, error) {
 	addrs, err := net.InterfaceAddrs()
 	if err != nil {
-		return nil, err //nolint:wrapcheck // says what it is
+		return nil, err
 	}
 	own := make(map[netip.Addr]bool, len(addrs))
 	for _, a := range addrs {
@@ -164,7 +164,7 @@ func loopbackIsRouted(proc string) bool {
 		return true
 	}
 	for _, e := range entries {
-		text, err := os.ReadFile(filepath.Join(dir, e.Name(), "route_localnet")) //nolint:gosec // below /proc
+		text, err := os.ReadFile(filepath.Join(dir, e.Name(), "route_localnet"))
 		if err != nil && !errors.Is(err, os.ErrNotExist) || err == nil && strings.TrimSpace(string(text)) != "0" {
 			return true
 		}

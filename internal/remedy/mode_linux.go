@@ -7,6 +7,7 @@ import (
 	"errors"
 	"path/filepath"
 	"slices"
+	"strings"
 )
 
 // LeaseFile is locked in the runtime directory by the one collector of a host
@@ -65,8 +66,5 @@ func (e *Engine) settleMode() {
 	default:
 		e.set.Observer.Say(LevelInfo, "auto_fix mode", "mode", mode)
 	}
-	for _, reason := range why {
-		text += "; " + reason
-	}
-	e.note(&Record{Type: TypeMode, Text: text})
+	e.note(&Record{Type: TypeMode, Text: strings.Join(append([]string{text}, why...), "; ")})
 }

@@ -320,7 +320,7 @@ func repairID(t *target, w *watched) string {
 	if w != nil {
 		var buf [12]byte
 		binary.BigEndian.PutUint64(buf[:], w.key.cookie)
-		binary.BigEndian.PutUint32(buf[8:], uint32(w.key.fd)) //nolint:gosec // descriptors are positive
+		binary.BigEndian.PutUint32(buf[8:], uint32(w.key.fd))
 		_, _ = sum.Write(buf[:])
 	}
 	return hex.EncodeToString(sum.Sum(nil)[:8])

@@ -34,11 +34,11 @@ func (p procfs) path(pid int32, rest string) string {
 // numbers lists the entries of a directory that are numbers: pids, threads or
 // descriptors.
 func numbers(dir string, fn func(n int32)) error {
-	d, err := os.Open(dir) //nolint:gosec // below /proc
+	d, err := os.Open(dir)
 	if err != nil {
-		return err //nolint:wrapcheck // the caller sorts it by kind
+		return err
 	}
-	defer d.Close() //nolint:errcheck // only read
+	defer d.Close()
 	for {
 		names, err := d.Readdirnames(512)
 		for _, name := range names {
@@ -50,7 +50,7 @@ func numbers(dir string, fn func(n int32)) error {
 			if errors.Is(err, io.EOF) {
 				return nil
 			}
-			return err //nolint:wrapcheck // the caller sorts it by kind
+			return err
 		}
 		if len(names) == 0 {
 			return nil
@@ -135,7 +135,7 @@ func parseStat(text []byte) (stat, error) {
 func (p procfs) stat(pid int32) (stat, error) {
 	text, err := os.ReadFile(p.path(pid, "stat"))
 	if err != nil {
-		return stat{}, err //nolint:wrapcheck // the caller sorts it by kind
+		return stat{}, err
 	}
 	return parseStat(text)
 }
@@ -145,7 +145,7 @@ func (p procfs) stat(pid int32) (stat, error) {
 func (p procfs) uid(pid int32) (uint32, error) {
 	text, err := os.ReadFile(p.path(pid, "status"))
 	if err != nil {
-		return 0, err //nolint:wrapcheck // the caller sorts it by kind
+		return 0, err
 	}
 	_, rest, ok := bytes.Cut(text, []byte("\nUid:"))
 	fields := bytes.Fields(rest)
@@ -214,7 +214,7 @@ func cgroupPath(text string) string {
 // ancestors returns our own pid and those of our ancestors.
 func (p procfs) ancestors() map[int32]bool {
 	found := map[int32]bool{1: true}
-	pid := int32(os.Getpid()) //nolint:gosec // a pid
+	pid := int32(os.Getpid())
 	for pid > 0 && !found[pid] {
 		found[pid] = true
 		st, err := p.stat(pid)

@@ -176,7 +176,7 @@ func usedByKernel(copied int) string {
 func readInfo(copied int) (tcpInfo, error) {
 	info, err := unix.GetsockoptTCPInfo(copied, unix.IPPROTO_TCP, unix.TCP_INFO)
 	if err != nil {
-		return tcpInfo{}, err //nolint:wrapcheck // the caller names it
+		return tcpInfo{}, err
 	}
 	return tcpInfo{info.State, info.Bytes_acked, info.Bytes_received, info.Bytes_sent}, nil
 }

@@ -102,7 +102,7 @@ func (p procfs) complete(h *hostSight) {
 func (p procfs) lastPID() (string, error) {
 	text, err := os.ReadFile(filepath.Join(p.root, "loadavg"))
 	if err != nil {
-		return "", err //nolint:wrapcheck // only whether
+		return "", err
 	}
 	fields := strings.Fields(string(text))
 	if len(fields) < 5 {
@@ -258,7 +258,7 @@ func (h *hostSight) soleHolder(pid, fd int32, inode uint64, socketUID uint32, ru
 // of the holder, and an unreadable init that the holder cannot hand
 // descriptors to for keeping (docs/decisions/0009).
 func (h *hostSight) soleOfUser(pid int32, socketUID uint32, mayStore bool) (string, bool) {
-	own := uint32(os.Getuid()) //nolint:gosec // user ids are 32 bit
+	own := uint32(os.Getuid())
 	if socketUID != own {
 		return fmt.Sprintf("the socket belongs to user %d, not to ours, %d", socketUID, own), false
 	}
@@ -286,7 +286,7 @@ func nbdHolds(pid int32) bool {
 		return true
 	}
 	for _, file := range files {
-		text, err := os.ReadFile(file) //nolint:gosec // below /sys
+		text, err := os.ReadFile(file)
 		if err != nil || strings.TrimSpace(string(text)) == strconv.Itoa(int(pid)) {
 			return true
 		}

@@ -140,7 +140,7 @@ type victim struct {
 
 func startVictim(t *testing.T) *victim {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "/proc/self/exe") //nolint:gosec // ourselves
+	cmd := exec.CommandContext(t.Context(), "/proc/self/exe")
 	cmd.Env = append(os.Environ(), "REMEDY_TEST_HELPER=victim")
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
@@ -148,7 +148,7 @@ func startVictim(t *testing.T) *victim {
 	out, err := cmd.StdoutPipe()
 	require.NoError(t, err)
 	require.NoError(t, cmd.Start())
-	v := &victim{t: t, cmd: cmd, in: in, out: bufio.NewScanner(out), pid: int32(cmd.Process.Pid)} //nolint:gosec // a pid
+	v := &victim{t: t, cmd: cmd, in: in, out: bufio.NewScanner(out), pid: int32(cmd.Process.Pid)}
 	t.Cleanup(v.end)
 	v.do(order{Do: "hello"})
 	return v
