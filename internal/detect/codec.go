@@ -65,13 +65,13 @@ func (c *codec) u8(v *uint8) {
 func (c *codec) u16(v *uint16) {
 	wide := uint32(*v)
 	c.u32(&wide)
-	*v = uint16(wide) //nolint:gosec // written from a uint16
+	*v = uint16(wide)
 }
 
 func (c *codec) i64(v *int64) {
-	u := uint64(*v) //nolint:gosec // the same bits both ways
+	u := uint64(*v)
 	c.u64(&u)
-	*v = int64(u) //nolint:gosec // the same bits both ways
+	*v = int64(u)
 }
 
 func (c *codec) int(v *int) {
@@ -116,7 +116,7 @@ func (c *codec) flag(v *bool) {
 }
 
 func (c *codec) str(v *string) {
-	n := uint32(len(*v)) //nolint:gosec // attribute values are far shorter
+	n := uint32(len(*v))
 	c.u32(&n)
 	if !c.read {
 		c.buf = append(c.buf, *v...)

@@ -54,9 +54,9 @@ func (c *codec) process(p *leak.Process) {
 	for _, s := range []*string{&p.HostID, &p.BootID, &p.InstanceID, &p.ExecutableName, &p.ExecutablePath, &p.Owner, &p.Cgroup, &p.ServiceName} {
 		c.str(s)
 	}
-	pid := uint32(p.PID) //nolint:gosec // the same bits both ways
+	pid := uint32(p.PID)
 	c.u32(&pid)
-	p.PID = int32(pid) //nolint:gosec // the same bits both ways
+	p.PID = int32(pid)
 	c.time(&p.CreationTime)
 }
 
@@ -175,7 +175,7 @@ func (c *codec) survival(s *survival) {
 	c.doubles(s.bounds[:])
 	c.int(&s.buckets)
 	c.int(&s.a0)
-	if s.buckets < 0 || s.buckets > maxBuckets+1 || s.a0 < -1 || s.a0 >= max(1, s.buckets-1) {
+	if s.buckets < 0 || s.buckets == 1 || s.buckets > maxBuckets+1 || s.a0 < -1 || s.a0 >= max(1, s.buckets-1) {
 		c.failed = true
 		return
 	}

@@ -23,6 +23,8 @@ type family struct {
 	name string
 	leak bool
 	make func(r *rand.Rand) source
+
+	beyond bool // bounded, but by more than max_fill_time
 }
 
 func sawtooth(r *rand.Rand, amplitude float64) source {
@@ -100,31 +102,31 @@ func smooth(r *rand.Rand, slow, fast float64) source {
 func families() []family {
 	flat := func(level float64) func(float64) float64 { return func(float64) float64 { return level } }
 	return []family{
-		{"N1 sawtooth and noise", false, func(r *rand.Rand) source { return over(r, 50, 2, flat(100)) }},
-		{"N2 AR(1), 3 h", false, func(r *rand.Rand) source {
+		{name: "N1 sawtooth and noise", leak: false, make: func(r *rand.Rand) source { return over(r, 50, 2, flat(100)) }},
+		{name: "N2 AR(1), 3 h", leak: false, make: func(r *rand.Rand) source {
 			x := 0.0
 			return over(r, 20, 1, func(float64) float64 {
 				x = 0.999*x + math.Sqrt(1-0.999*0.999)*10*r.NormFloat64()
 				return 100 + x
 			})
 		}},
-		{"N3 driftless walk", false, func(r *rand.Rand) source {
+		{name: "N3 driftless walk", leak: false, make: func(r *rand.Rand) source {
 			x := 0.0
 			return over(r, 20, 1, func(float64) float64 { x += 0.3 * r.NormFloat64(); return 1000 + x })
 		}},
-		{"N4 daily load", false, func(r *rand.Rand) source {
+		{name: "N4 daily load", leak: false, make: func(r *rand.Rand) source {
 			ph := r.Float64() * 2 * math.Pi
 			return over(r, 50, 2, func(t float64) float64 { return 150 + 40*math.Sin(2*math.Pi*t/86400+ph) })
 		}},
-		{"N5 warm-up, tau <= 6 h", false, func(r *rand.Rand) source {
+		{name: "N5 warm-up, tau <= 6 h", leak: false, make: func(r *rand.Rand) source {
 			tau := 600 + r.Float64()*21000
 			return over(r, 50, 2, func(t float64) float64 { return 100 + 200*(1-math.Exp(-t/tau)) })
 		}},
-		{"N6 cache fill 1-12 h", false, func(r *rand.Rand) source {
+		{name: "N6 cache fill 1-12 h", leak: false, make: func(r *rand.Rand) source {
 			c := (1 + 11*r.Float64()) * 3600
 			return over(r, 50, 2, func(t float64) float64 { return 100 + 200*math.Min(1, t/c) })
 		}},
-		{"N7 steps", false, func(r *rand.Rand) source {
+		{name: "N7 steps", leak: false, make: func(r *rand.Rand) source {
 			l := 250.0
 			return over(r, 50, 2, func(float64) float64 {
 				if r.Float64() < famStep/(12*3600) {
@@ -133,7 +135,7 @@ func families() []family {
 				return l
 			})
 		}},
-		{"N8 bursts", false, func(r *rand.Rand) source {
+		{name: "N8 bursts", leak: false, make: func(r *rand.Rand) source {
 			b := 0.0
 			return over(r, 30, 2, func(float64) float64 {
 				if r.Float64() < famStep/3600 {
@@ -143,28 +145,28 @@ func families() []family {
 				return 100 + b
 			})
 		}},
-		{"N9 descriptors", false, func(r *rand.Rand) source { return queue(r, 50, 600, 0, 0) }},
-		{"N10 descriptors, daily load", false, func(r *rand.Rand) source { return queue(r, 80, 120, 0, 0.6) }},
-		{"L1 2/h, daily load", true, func(r *rand.Rand) source {
+		{name: "N9 descriptors", leak: false, make: func(r *rand.Rand) source { return queue(r, 50, 600, 0, 0) }},
+		{name: "N10 descriptors, daily load", leak: false, make: func(r *rand.Rand) source { return queue(r, 80, 120, 0, 0.6) }},
+		{name: "L1 2/h, daily load", leak: true, make: func(r *rand.Rand) source {
 			ph := r.Float64() * 2 * math.Pi
 			return over(r, 50, 2, func(t float64) float64 { return 150 + 2*t/3600 + 20*math.Sin(2*math.Pi*t/86400+ph) })
 		}},
-		{"L2 10/h", true, func(r *rand.Rand) source {
+		{name: "L2 10/h", leak: true, make: func(r *rand.Rand) source {
 			return over(r, 50, 2, func(t float64) float64 { return 100 + 10*t/3600 })
 		}},
-		{"L3 50/h", true, func(r *rand.Rand) source {
+		{name: "L3 50/h", leak: true, make: func(r *rand.Rand) source {
 			return over(r, 50, 2, func(t float64) float64 { return 100 + 50*t/3600 })
 		}},
-		{"L4 descriptors 6/h", true, func(r *rand.Rand) source { return queue(r, 50, 600, 6, 0) }},
-		{"L5 descriptors 60/h", true, func(r *rand.Rand) source { return queue(r, 50, 600, 60, 0) }},
-		{"L6 descriptors 12/h, daily load", true, func(r *rand.Rand) source { return queue(r, 80, 120, 12, 0.6) }},
-		{"H1 smooth AR(2) 3 h x 1 h", false, func(r *rand.Rand) source { return smooth(r, 3*3600, 3600) }},
-		{"H2 smooth AR(2) 12 h x 4 h", false, func(r *rand.Rand) source { return smooth(r, 12*3600, 4*3600) }},
-		{"H3 cache fill 12-60 h", false, func(r *rand.Rand) source {
+		{name: "L4 descriptors 6/h", leak: true, make: func(r *rand.Rand) source { return queue(r, 50, 600, 6, 0) }},
+		{name: "L5 descriptors 60/h", leak: true, make: func(r *rand.Rand) source { return queue(r, 50, 600, 60, 0) }},
+		{name: "L6 descriptors 12/h, daily load", leak: true, make: func(r *rand.Rand) source { return queue(r, 80, 120, 12, 0.6) }},
+		{name: "H1 smooth AR(2) 3 h x 1 h", leak: false, make: func(r *rand.Rand) source { return smooth(r, 3*3600, 3600) }},
+		{name: "H2 smooth AR(2) 12 h x 4 h", leak: false, make: func(r *rand.Rand) source { return smooth(r, 12*3600, 4*3600) }},
+		{name: "H3 cache fill 12-60 h", leak: false, make: func(r *rand.Rand) source {
 			c := (12 + 48*r.Float64()) * 3600
 			return over(r, 50, 2, func(t float64) float64 { return 100 + 300*math.Min(1, t/c) })
-		}},
-		{"H4 weekly season", false, func(r *rand.Rand) source {
+		}, beyond: true},
+		{name: "H4 weekly season", leak: false, make: func(r *rand.Rand) source {
 			ph := r.Float64() * 2 * math.Pi
 			return over(r, 50, 2, func(t float64) float64 { return 200 + 60*math.Sin(2*math.Pi*t/(7*86400)+ph) })
 		}},

@@ -176,14 +176,14 @@ func (f *finding) close(to leak.State, t int64, reason string) {
 // any.
 func (l *Life) Gone(t int64, reason string) bool {
 	l.now = max(l.now, t)
-	any := false
+	ended := false
 	for _, f := range l.findings {
 		if f.State.Open() {
 			f.close(leak.StateResolved, l.now, reason)
-			any = true
+			ended = true
 		}
 	}
-	return any
+	return ended
 }
 
 // Drop removes a series that stopped while its life goes on. It reports

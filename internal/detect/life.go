@@ -5,6 +5,7 @@ package detect
 
 import (
 	"math"
+	"slices"
 
 	"github.com/otel-memguard/memguard/internal/leak"
 )
@@ -216,8 +217,8 @@ func (e *Engine) SeriesCount() int { return e.series }
 // again before the given time.
 func (e *Engine) DropUnseen(l *Life, before int64) {
 	for _, g := range l.groups {
-		for i := len(g.series) - 1; i >= 0; i-- {
-			if s := g.series[i]; s.restored && s.last < before {
+		for _, s := range slices.Backward(g.series) {
+			if s.restored && s.last < before {
 				e.Drop(s, "the series ended")
 			}
 		}

@@ -174,7 +174,7 @@ func (s *survival) sum(counts *[maxBuckets + 1]uint64, i int) uint64 {
 
 // quantile99 returns the bound below which 99 % of the closed lifetimes lie.
 func (s *survival) quantile99() (seconds float64, known bool) {
-	if s.closed == 0 {
+	if s.closed == 0 || s.buckets < 2 {
 		return 0, false
 	}
 	var n uint64

@@ -160,7 +160,7 @@ func (r *reading) numbers(points pmetric.NumberDataPointSlice, name string, rule
 		if e == nil || e.refused {
 			continue
 		}
-		t := int64(dp.Timestamp()) //nolint:gosec // checked by instant
+		t := int64(dp.Timestamp())
 		if !r.instant(t) {
 			continue
 		}
@@ -188,7 +188,7 @@ func (r *reading) number(e *entry, rule *rule, start pcommon.Timestamp, t int64,
 		}
 		return detect.TooLarge
 	default:
-		return e.series.Observe(r.state.engine, int64(start), t, v) //nolint:gosec // nanoseconds of this era
+		return e.series.Observe(r.state.engine, int64(start), t, v)
 	}
 }
 
@@ -201,13 +201,13 @@ func (r *reading) histograms(points pmetric.HistogramDataPointSlice, name string
 		if e == nil || e.refused {
 			continue
 		}
-		t := int64(dp.Timestamp()) //nolint:gosec // checked by instant
+		t := int64(dp.Timestamp())
 		if !r.instant(t) || dp.Flags().NoRecordedValue() {
 			continue
 		}
 		bounds, counts := s.copyHistogram(dp)
 		if rule.use == useLifetime {
-			s.counts.result(e.objects.Lifetimes(int64(dp.StartTimestamp()), t, bounds, counts)) //nolint:gosec // nanoseconds of this era
+			s.counts.result(e.objects.Lifetimes(int64(dp.StartTimestamp()), t, bounds, counts))
 		} else {
 			s.counts.result(e.objects.Ages(t, bounds, counts))
 		}

@@ -143,12 +143,16 @@ func newRig(t *testing.T, host fakeHost, change func(*Config)) *rig {
 
 func (r *rig) create(cfg *Config, next consumer.Metrics) processor.Metrics {
 	r.t.Helper()
+	p, err := r.factory.CreateMetrics(context.Background(), settings(r), cfg, next)
+	require.NoError(r.t, err)
+	return p
+}
+
+func settings(r *rig) processor.Settings {
 	set := processortest.NewNopSettings(typ)
 	set.ID = detectID
 	set.TelemetrySettings = r.telemetry.NewTelemetrySettings()
-	p, err := r.factory.CreateMetrics(context.Background(), set, cfg, next)
-	require.NoError(r.t, err)
-	return p
+	return set
 }
 
 func (r *rig) stop() {

@@ -37,7 +37,7 @@ func (h hasher) attributes(m pcommon.Map) uint64 {
 		key := maphash.String(h.seed, k)
 		sum += mix(key, h.value(v))
 	}
-	return mix(sum, uint64(m.Len())) //nolint:gosec // a length
+	return mix(sum, uint64(m.Len()))
 }
 
 func (h hasher) value(v pcommon.Value) uint64 {
@@ -45,7 +45,7 @@ func (h hasher) value(v pcommon.Value) uint64 {
 	case pcommon.ValueTypeStr:
 		return maphash.String(h.seed, v.Str())
 	case pcommon.ValueTypeInt:
-		return mix(uint64(v.Int()), 1) //nolint:gosec // the same bits
+		return mix(uint64(v.Int()), 1)
 	case pcommon.ValueTypeBool:
 		if v.Bool() {
 			return 3

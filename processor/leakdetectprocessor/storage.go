@@ -137,7 +137,7 @@ func (s *state) record(l *life) *storage.Operation {
 		md := pmetric.NewMetrics()
 		l.resource.CopyTo(md.ResourceMetrics().AppendEmpty().Resource().Attributes())
 		if text, err := (&pmetric.ProtoMarshaler{}).MarshalMetrics(md); err == nil {
-			binary.LittleEndian.PutUint32(data, uint32(len(text))) //nolint:gosec // attributes of one resource
+			binary.LittleEndian.PutUint32(data, uint32(len(text)))
 			data = append(data, text...)
 		}
 	}
@@ -193,8 +193,8 @@ func readIndex(data []byte) ([]string, error) {
 		if used <= 0 || n > uint64(len(body)-used) {
 			return nil, fmt.Errorf("%w: index entry of %d bytes", detect.ErrCorrupt, n)
 		}
-		keys = append(keys, string(body[used:used+int(n)])) //nolint:gosec // bounded by the line above
-		body = body[used+int(n):]                           //nolint:gosec // bounded by the line above
+		keys = append(keys, string(body[used:used+int(n)]))
+		body = body[used+int(n):]
 	}
 	return keys, nil
 }
