@@ -277,7 +277,7 @@ func (s *Scanner) followUnattached(o *object) {
 
 func (s *Scanner) countAbandoned(o *object) {
 	wait := s.opts.Abandoned
-	if p99, ok := o.site.Lifetime.quantileBound(0.99, lifetimesNeeded); ok {
+	if p99, ok := o.site.Lifetime.p99Bound(lifetimesNeeded); ok {
 		wait = max(wait, abandonedFactor*p99)
 	}
 	if s.now.Sub(o.goneSince) >= wait {

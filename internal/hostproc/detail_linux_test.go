@@ -5,6 +5,7 @@ package hostproc
 
 import (
 	"net"
+	"syscall"
 	"testing"
 	"time"
 
@@ -249,4 +250,70 @@ func TestProcessBound(t *testing.T) {
 	require.NoError(t, err)
 	assert.Len(t, all, 1)
 	assert.Positive(t, s.Stats().Refused)
+}
+
+func TestPoolIsLearned(t *testing.T) {
+	h := startHolder(t)
+	var lc net.ListenConfig
+	l, err := lc.Listen(t.Context(), "tcp4", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = l.Close() })
+	h.do(t, "dial 2 tcp4 %s", l.Addr())
+	s := detailed(t, func(o *Options) { o.Idle = 50 * time.Millisecond })
+	now := time.Now()
+	see := func() *Site {
+		return findSite(t, scan(t, s, now, h.pid()).Detail, "socket", l.Addr().String())
+	}
+	require.Eventually(t, func() bool { return see().Idle == 2 }, 5*time.Second, 10*time.Millisecond)
+	h.do(t, "send 1")
+	require.Eventually(t, func() bool { return see().Pool }, 5*time.Second, 10*time.Millisecond)
+	assert.Zero(t, see().Idle)
+}
+
+func TestWatchesThatClimbMakeASuspect(t *testing.T) {
+	h := startHolder(t)
+	h.do(t, "inotify 1 /")
+	s := newScanner(t, func(o *Options) { o.Detail = true })
+	now := time.Now()
+	var p *Process
+	for range 10 {
+		now = now.Add(10 * time.Second)
+		p = scan(t, s, now, h.pid())
+		h.do(t, "watch 1 %s", t.TempDir())
+	}
+	require.NotNil(t, p.Detail, "the descriptor count is constant, its watches are not")
+	assert.EqualValues(t, 10, p.Detail.InotifyWatches)
+}
+
+func TestOtherNetworkNamespace(t *testing.T) {
+	h := startHolderIn(t, &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET})
+	h.do(t, "udp 3")
+	s := detailed(t, func(o *Options) { o.Want = func(f *Facts) bool { return f.Parent == int32(testPID) } })
+	now := time.Now()
+	scan(t, s, now, h.pid())
+	p := scan(t, s, now.Add(time.Second), h.pid())
+	site := findSite(t, p.Detail, "socket", "")
+	assert.EqualValues(t, 3, site.Count)
+	assert.Zero(t, site.Seen[TransportTCP], "absence from our tables says nothing")
+	assert.Equal(t, 1, s.Stats().OtherNetns)
+}
+
+// TestDescriptorsChurn scans while the process opens and closes.
+func TestDescriptorsChurn(t *testing.T) {
+	h := startHolder(t)
+	s := detailed(t, nil)
+	dir := t.TempDir()
+	now := time.Now()
+	for range 30 {
+		h.do(t, "file 20 %s", dir)
+		h.do(t, "pipe 5")
+		now = now.Add(time.Second)
+		p := scan(t, s, now, h.pid())
+		assert.Equal(t, p.Descriptors, total(p.Detail))
+		h.do(t, "close 20 file")
+		h.do(t, "close 10 pipe")
+	}
+	p := scan(t, s, now.Add(time.Second), h.pid())
+	assert.Equal(t, p.Descriptors, total(p.Detail))
+	assert.Equal(t, len(s.objects.index), len(s.objects.slab)-len(s.objects.free), "nothing is lost in the table")
 }

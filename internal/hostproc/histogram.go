@@ -43,13 +43,13 @@ func (h *Histogram) merge(from *Histogram) {
 // beyondBounds stands for a quantile in the last, open bucket.
 const beyondBounds = 365 * 24 * time.Hour
 
-// quantileBound returns the upper bound of the bucket that holds quantile q,
-// and false where fewer than atLeast values are known.
-func (h *Histogram) quantileBound(q float64, atLeast uint64) (time.Duration, bool) {
+// p99Bound returns the upper bound of the bucket that holds the 99th
+// percentile, and false where fewer than atLeast values are known.
+func (h *Histogram) p99Bound(atLeast uint64) (time.Duration, bool) {
 	if h.Count < atLeast {
 		return 0, false
 	}
-	want := q * float64(h.Count)
+	want := 0.99 * float64(h.Count)
 	var seen uint64
 	for i, bound := range bounds {
 		seen += h.Counts[i]

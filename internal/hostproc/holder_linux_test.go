@@ -6,6 +6,7 @@ package hostproc
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -14,6 +15,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -58,7 +60,7 @@ func command(held map[string][]io.Closer, words []string) error {
 		return nil
 	}
 	for range count {
-		made, err := makeOne(name, args)
+		made, err := makeOne(held, name, args)
 		if err != nil {
 			return err
 		}
@@ -67,7 +69,7 @@ func command(held map[string][]io.Closer, words []string) error {
 	return nil
 }
 
-func makeOne(name string, args []string) ([]io.Closer, error) {
+func makeOne(held map[string][]io.Closer, name string, args []string) ([]io.Closer, error) {
 	one := func(fd int, err error) ([]io.Closer, error) { return []io.Closer{rawFD(fd)}, err }
 	ctx := context.Background()
 	switch name {
@@ -87,6 +89,12 @@ func makeOne(name string, args []string) ([]io.Closer, error) {
 			_, err = unix.InotifyAddWatch(fd, path, unix.IN_CREATE)
 		}
 		return one(fd, err)
+	case "watch": // adds to the first inotify descriptor
+		_, err := unix.InotifyAddWatch(int(held["inotify"][0].(rawFD)), args[0], unix.IN_CREATE)
+		return nil, err
+	case "send":
+		_, err := held["dial"][0].(net.Conn).Write([]byte("x"))
+		return nil, err
 	case "socket":
 		return one(unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0))
 	case "dial":
@@ -117,16 +125,27 @@ type holder struct {
 
 func startHolder(tb testing.TB) *holder {
 	tb.Helper()
+	return startHolderIn(tb, nil)
+}
+
+// startHolderIn starts a holder with attributes, such as a name space.
+func startHolderIn(tb testing.TB, attributes *syscall.SysProcAttr) *holder {
+	tb.Helper()
 	self, err := os.Executable()
 	require.NoError(tb, err)
 	cmd := exec.CommandContext(context.Background(), self)
 	cmd.Env = append(os.Environ(), holderVariable+"=1")
 	cmd.Stderr = os.Stderr
+	cmd.SysProcAttr = attributes
 	in, err := cmd.StdinPipe()
 	require.NoError(tb, err)
 	out, err := cmd.StdoutPipe()
 	require.NoError(tb, err)
-	require.NoError(tb, cmd.Start())
+	if err := cmd.Start(); attributes != nil && errors.Is(err, unix.EPERM) {
+		tb.Skip("needs CAP_SYS_ADMIN")
+	} else {
+		require.NoError(tb, err)
+	}
 	h := &holder{cmd: cmd, in: in, out: bufio.NewScanner(out)}
 	tb.Cleanup(func() {
 		_ = in.Close()

@@ -205,18 +205,18 @@ func TestClimber(t *testing.T) {
 func TestHistogram(t *testing.T) {
 	t.Parallel()
 	var h Histogram
-	_, ok := h.quantileBound(0.99, 1)
+	_, ok := h.p99Bound(1)
 	assert.False(t, ok)
 	for range 99 {
 		h.add(time.Second)
 	}
 	h.add(-time.Second)
-	bound, ok := h.quantileBound(0.99, 20)
+	bound, ok := h.p99Bound(20)
 	assert.True(t, ok)
 	assert.Equal(t, time.Second, bound)
 	h.add(48 * time.Hour)
 	h.add(48 * time.Hour)
-	bound, _ = h.quantileBound(0.99, 20)
+	bound, _ = h.p99Bound(20)
 	assert.Equal(t, beyondBounds, bound)
 	assert.EqualValues(t, 102, h.Count)
 	assert.Len(t, Bounds(), len(h.Counts)-1)
