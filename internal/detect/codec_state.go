@@ -202,7 +202,7 @@ func (c *codec) survival(s *survival) {
 	if s.history.n > survivalHistory {
 		c.failed = true
 	}
-	for _, v := range []*bool{&s.pool, &s.idleSeen, &s.needIdle, &s.primed, &s.ended} {
+	for _, v := range []*bool{&s.pool, &s.idleSeen, &s.primed, &s.ended} {
 		c.flag(v)
 	}
 	text(c, &s.state)

@@ -32,13 +32,15 @@ type Survival struct {
 	// MaxIdleLife is the mean further life, past the age at which nearly all
 	// objects of a site are closed, that counts as normal: 1/h of the null.
 	MaxIdleLife time.Duration
-	// Floor is the least age at which an object can count as old.
+	// Floor is the least age at which an object can count as old. It has to
+	// exceed the idle timeouts by which idle objects are normally closed.
 	Floor time.Duration
 	// MinClosed is how many objects a site must have closed to be judged.
 	MinClosed uint64
 	// MinOld is how many old objects must be alive.
 	MinOld uint64
-	// RequireIdle keeps sockets at likely unless most old ones are known idle.
+	// RequireIdle keeps a finding at likely until most old objects are known
+	// to be idle or, where that is never known, for MaxFillTime.
 	RequireIdle bool
 }
 
@@ -59,7 +61,7 @@ func DefaultConfig() Config {
 	return Config{
 		TimeScale: 1, MinAge: 10 * time.Minute, MaxFillTime: 12 * time.Hour,
 		BudgetLikely: 10, BudgetConfirmed: 1,
-		Survival: Survival{MaxIdleLife: time.Hour, Floor: time.Minute, MinClosed: 100, MinOld: 20, RequireIdle: true},
+		Survival: Survival{MaxIdleLife: time.Hour, Floor: 2 * time.Minute, MinClosed: 100, MinOld: 20, RequireIdle: true},
 		Proof:    Proof{Threshold: 3, Scans: 3},
 		AtRisk:   AtRisk{Horizon: time.Hour, MinUsage: 0.2},
 	}

@@ -27,7 +27,7 @@ type Objects struct{ group *group }
 func (o *Objects) take(t int64, bounds []float64, counts []uint64, pick func(*survival) (*[maxBuckets + 1]uint64, *int64)) Refusal {
 	g := o.group
 	if g.survival == nil {
-		g.survival = &survival{needIdle: g.kind == kindSocket}
+		g.survival = &survival{}
 	}
 	s := g.survival
 	if len(counts) != len(bounds)+1 || !s.setBounds(bounds) {

@@ -10,8 +10,6 @@ import (
 	"github.com/otel-memguard/memguard/internal/leak"
 )
 
-const kindSocket = leak.KindSocket
-
 // MaxGroups bounds the kinds and sites of one life.
 const MaxGroups = 256
 
@@ -173,7 +171,7 @@ func (g *group) evidence(s *Series) {
 	switch s.spec.Use {
 	case UseIdle:
 		if g.survival == nil {
-			g.survival = &survival{needIdle: g.kind == kindSocket}
+			g.survival = &survival{}
 		}
 		g.survival.idle, g.survival.idleAt = s.value, s.last
 	case UseProof:

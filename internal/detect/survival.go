@@ -358,9 +358,12 @@ func (s *survival) setState(state leak.State, now int64) bool {
 	return true
 }
 
+// idleEnough asks for a second witness beside age. Without one, a file of a
+// database looks like a leaked file: then only a run longer than any normal
+// fill confirms.
 func (s *survival) idleEnough(p *survivalPlan) bool {
-	if s.idleAt == 0 {
-		return !s.needIdle || !p.idle
+	if s.idleAt == 0 || s.scan-s.idleAt > p.silence {
+		return !p.idle || s.scan-s.onset >= p.plateau
 	}
 	return s.idle >= s.old/2
 }

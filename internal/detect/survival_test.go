@@ -198,3 +198,56 @@ func TestSurvivalLearnsAPool(t *testing.T) {
 	})
 	assert.True(t, math.IsNaN(at))
 }
+
+// A database keeps its data files open for days and closes the many that it
+// merges: no leak, and there is no idle count for files.
+func TestSurvivalSparesDataFiles(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(10) {
+		p := newPopulation(seed)
+		p.noIdle = true
+		at, count, state := runPopulation(t, p, 10, 10*3600, func() {
+			p.closeShort(2, 20)
+			if p.r.Float64() < 1.0/36 { // ten an hour stay
+				p.open(1, forever)
+			}
+		})
+		assert.True(t, math.IsNaN(at), "seed %d: confirmed after %.0f s at %.0f", seed, at, count)
+		assert.NotEqual(t, leak.StateConfirmed, state)
+	}
+}
+
+// Connections that a timeout closes after a minute and a half of idleness.
+func TestSurvivalSparesIdleTimeouts(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(10) {
+		p := newPopulation(seed)
+		p.idle = true
+		at, count, _ := runPopulation(t, p, 5, 3*3600, func() {
+			p.closeShort(250, 0.2)
+			p.open(int(poisson(p.r, 25)), func() float64 { return 75 + 15*p.r.Float64() })
+		})
+		assert.True(t, math.IsNaN(at), "seed %d: confirmed after %.0f s at %.0f", seed, at, count)
+	}
+}
+
+// A backend hangs for twenty minutes, then everything that waited ends.
+func TestSurvivalOfAHang(t *testing.T) {
+	t.Parallel()
+	confirmed := 0
+	for seed := range uint64(10) {
+		p := newPopulation(seed)
+		p.idle = true
+		at, _, _ := runPopulation(t, p, 5, 3*3600, func() {
+			if p.now > 3600 && p.now < 4800 {
+				p.open(int(poisson(p.r, 250)), func() float64 { return 4800 - p.now })
+				return
+			}
+			p.closeShort(250, 0.2)
+		})
+		if !math.IsNaN(at) {
+			confirmed++
+		}
+	}
+	assert.Zero(t, confirmed, "nothing is closed in the hang, so there is nothing to compare with")
+}

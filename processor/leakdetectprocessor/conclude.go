@@ -73,42 +73,38 @@ func (s *state) propose(ctx context.Context, findings []leak.Finding) {
 	}
 }
 
-// expireByEvent lets lives expire as event time goes on, so that replayed
-// data behaves as live data did.
+// expireByEvent lets lives expire as their host's event time goes on, so that
+// replayed data behaves as live data did.
 func (s *state) expireByEvent(md pmetric.Metrics, now time.Time) {
-	newest := int64(0)
 	for _, l := range s.touched {
-		newest = max(newest, l.host.watermark)
+		if h := l.host; h.watermark-h.swept >= int64(s.cfg.MaxStale)/4 {
+			s.expire(h, md, now)
+		}
 	}
-	if newest-s.swept < int64(s.cfg.MaxStale)/4 && newest >= s.swept {
-		return
-	}
-	s.swept = newest
-	s.expire(md, now)
 }
 
-// expire ends the lives and series that fell silent. A life is gone when its
-// host's clock moved on without it; a host that is silent itself gets four
-// times as long, by our clock, since then it may be the way to it that broke.
-func (s *state) expire(md pmetric.Metrics, now time.Time) (sink *leakProcessor) {
+// expire ends the lives and series of a host that fell silent. A life is gone
+// when its host's clock moved on without it; a host that is silent itself gets
+// four times as long, by our clock, since then it may be the way to it that
+// broke.
+func (s *state) expire(h *host, md pmetric.Metrics, now time.Time) (sink *leakProcessor) {
+	h.swept = h.watermark
 	stale := int64(s.cfg.MaxStale)
-	for i := range s.tables.byKey {
-		for _, l := range s.tables.byKey[i] {
-			silent := l.host.watermark-l.Now() > stale
-			lost := now.Sub(l.seen) > 4*s.cfg.MaxStale
-			if !silent && !lost {
-				s.expireSeries(l, stale)
-				continue
-			}
-			if l.Gone(l.host.watermark, "the process ended or is no longer reported") {
-				s.emitGone(l, md)
-				sink = l.sink
-			}
-			s.forget(l)
-			s.entries -= len(l.entries)
-			if s.client != nil && l.saved != 0 {
-				s.gone = append(s.gone, l)
-			}
+	for l := range h.lives {
+		silent := h.watermark-l.Now() > stale
+		lost := now.Sub(l.seen) > 4*s.cfg.MaxStale
+		if !silent && !lost {
+			s.expireSeries(l, stale)
+			continue
+		}
+		if l.Gone(h.watermark, "the process ended or is no longer reported") {
+			s.emitGone(l, md)
+			sink = l.sink
+		}
+		s.forget(l)
+		s.entries -= len(l.entries)
+		if s.client != nil && l.saved != 0 {
+			s.gone = append(s.gone, l)
 		}
 	}
 	return sink

@@ -47,9 +47,10 @@ type entry struct {
 // host is where lives share a clock.
 type host struct {
 	id        string
-	watermark int64
+	watermark int64 // newest event time of any of its points
+	swept     int64 // watermark at its last sweep
 	seen      time.Time
-	lives     int
+	lives     map[*life]struct{}
 }
 
 // tables finds lives by resource. Lives that our own receiver on this host
@@ -88,7 +89,7 @@ func (s *state) hostOf(process *leak.Process, key string) *host {
 	}
 	h, ok := s.tables.hosts[id]
 	if !ok {
-		h = &host{id: id}
+		h = &host{id: id, lives: map[*life]struct{}{}}
 		s.tables.hosts[id] = h
 	}
 	return h
@@ -124,7 +125,7 @@ func (s *state) adopt(l *life, local bool) {
 	l.local = local
 	l.entries = map[uint64]*entry{}
 	l.host = s.hostOf(&l.Process, l.Key)
-	l.host.lives++
+	l.host.lives[l] = struct{}{}
 	s.tables.byKey[side(local)][l.Key] = l
 }
 
@@ -133,7 +134,8 @@ func (s *state) forget(l *life) {
 		delete(s.tables.byHash[side(l.local)], hash)
 	}
 	delete(s.tables.byKey[side(l.local)], l.Key)
-	if l.host.lives--; l.host.lives == 0 {
+	delete(l.host.lives, l)
+	if len(l.host.lives) == 0 {
 		delete(s.tables.hosts, l.host.id)
 	}
 	s.engine.Forget(l.Life)

@@ -51,7 +51,6 @@ type state struct {
 	tables      tables
 	entries     int
 	batch       uint64
-	swept       int64
 	touched     []*life
 	transitions []*life
 	gone        []*life
@@ -194,7 +193,12 @@ func (s *state) sweepLoop(ctx context.Context) {
 func (s *state) sweep(ctx context.Context) {
 	s.mu.Lock()
 	md := pmetric.NewMetrics()
-	sink := s.expire(md, s.now())
+	var sink *leakProcessor
+	for _, h := range s.tables.hosts {
+		if last := s.expire(h, md, s.now()); last != nil {
+			sink = last
+		}
+	}
 	proposals := s.proposals
 	s.proposals = nil
 	s.mu.Unlock()
