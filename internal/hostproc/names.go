@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"path"
 	"strings"
+	"unicode"
 
 	"github.com/otel-memguard/memguard/internal/leak"
 )
@@ -111,7 +112,7 @@ func cleanText(s string) string {
 	const replacement = "?"
 	s = strings.ToValidUTF8(s, replacement)
 	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
+		if unicode.IsControl(r) {
 			return '?'
 		}
 		return r

