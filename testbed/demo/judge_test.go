@@ -111,12 +111,13 @@ func TestAccount(t *testing.T) {
 	t.Parallel()
 	for _, tty := range []bool{false, true} {
 		var out bytes.Buffer
-		p := &printer{out: &out, tty: tty, began: time.Now(), repairs: map[string]int{}, refused: map[string]int{}}
+		p := &printer{out: &out, tty: tty, began: time.Now(), repairs: map[string]int{}, refused: map[string]int{}, told: map[string]int{}}
 		e := good()
 		p.progress(&e.servers[0].truth, e.servers[0].load)
 		for i := range e.events {
 			p.event(&e.events[i])
 		}
+		p.event(&e.events[0])
 		for range 9 {
 			refusal := event(10, prefixRepair+"refused")
 			p.event(&refusal)
@@ -130,7 +131,7 @@ func TestAccount(t *testing.T) {
 		e.collectorAlive = false
 		assert.False(t, p.verdict(judge(e)))
 		text := out.String()
-		for _, want := range []string{"site 127.0.0.1:9 · basis proof · rate/s 2", "no. 8", "leaky-shop", "FAIL", "sockets leaked"} {
+		for _, want := range []string{"site 127.0.0.1:9 · basis proof · rate/s 2", "no. 8", "leaky-shop", "FAIL", "sockets leaked", "again (no. 2)"} {
 			assert.Contains(t, text, want)
 		}
 		assert.Equal(t, tty, bytes.Contains(out.Bytes(), []byte("\x1b[")))

@@ -26,12 +26,13 @@ type printer struct {
 	repairs  map[string]int // verified so far, by the site they were at
 	lastSaid time.Time
 	refused  map[string]int
+	told     map[string]int // findings, by event name and id
 }
 
 func newPrinter(f *os.File) *printer {
 	info, err := f.Stat()
 	tty := err == nil && info.Mode()&os.ModeCharDevice != 0 && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
-	return &printer{out: f, tty: tty, repairs: map[string]int{}, refused: map[string]int{}}
+	return &printer{out: f, tty: tty, repairs: map[string]int{}, refused: map[string]int{}, told: map[string]int{}}
 }
 
 const (
@@ -108,6 +109,11 @@ func (p *printer) finding(e *rig.Event) {
 		colour = red
 	case prefixLeak + "resolved", prefixLeak + "retracted":
 		colour = green
+	}
+	id := e.Name + e.Text("memguard.leak.id")
+	if p.told[id]++; p.told[id] > 1 {
+		p.line(fmt.Sprintf("%s %s  again (no. %d), site %s", p.clock(), p.style(colour, e.Name), p.told[id], e.Text("memguard.leak.site")))
+		return
 	}
 	p.line(p.clock() + " " + p.style(colour, e.Name) + "  " + e.Body)
 	var figures []string

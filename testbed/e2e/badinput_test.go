@@ -34,7 +34,7 @@ func TestBadConfiguration(t *testing.T) {
 		want  []string
 	}{
 		{"unknown key", "receivers::memguard::colection_interval", "1s", []string{"colection_interval", "memguard"}},
-		{"negative interval", "receivers::memguard::collection_interval", "-1s", []string{"collection_interval", "memguard"}},
+		{"negative interval", "receivers::memguard::collection_interval", "-1s", []string{"collection_interval: -1s", "memguard"}},
 		{"auto_fix id that does not exist", "processors::leak_detect::remediation", "auto_fix/other", []string{"auto_fix/other", "leak_detect"}},
 		{"id of another type", "processors::leak_detect::remediation", "file_storage", []string{"file_storage", "remediation", "leak_detect"}},
 		{"audit id that does not exist", "receivers::memguard::audit", "auto_fix/other", []string{"auto_fix/other", "audit"}},

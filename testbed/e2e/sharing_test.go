@@ -24,7 +24,10 @@ func TestSocketSharedWithAWorkerIsRefused(t *testing.T) {
 	require.Eventually(t, func() bool { return len(w.truth(leaky).Workers) == 1 }, 20*time.Second, 20*time.Millisecond)
 	worker := w.truth(leaky).Workers[0]
 
-	c := w.start(w.config())
+	cfg := w.config()
+	// Its count does not climb any more, so it must be asked for.
+	cfg.set("receivers::memguard::detail::include::executable", map[string]any{"match_type": "glob", "names": list(w.dir + "/*")})
+	c := w.start(cfg)
 	w.awaitEvent(leaky.PID, "memguard.leak.confirmed", 60*time.Second)
 	refused := w.awaitEvent(leaky.PID, "memguard.remediation.refused", 30*time.Second)
 	assert.Contains(t, refused.Text("memguard.remediation.guard"), "sole_holder", refused.Body)
