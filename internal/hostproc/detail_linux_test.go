@@ -4,7 +4,9 @@
 package hostproc
 
 import (
+	"context"
 	"net"
+	"os/exec"
 	"syscall"
 	"testing"
 	"time"
@@ -316,4 +318,61 @@ func TestDescriptorsChurn(t *testing.T) {
 	p := scan(t, s, now.Add(time.Second), h.pid())
 	assert.Equal(t, p.Descriptors, total(p.Detail))
 	assert.Equal(t, len(s.objects.index), len(s.objects.slab)-len(s.objects.free), "nothing is lost in the table")
+}
+
+// TestProcessesChurn scans while processes begin and end.
+func TestProcessesChurn(t *testing.T) {
+	s := newScanner(t, func(o *Options) { o.Detail, o.CommandLine = true, true })
+	done := make(chan error, 1)
+	go func() {
+		var err error
+		for range 200 {
+			if err = exec.CommandContext(context.Background(), "/bin/true").Run(); err != nil {
+				break
+			}
+		}
+		done <- err
+	}()
+	now := time.Now()
+	scans := 0
+	for running := true; running; scans++ {
+		select {
+		case err := <-done:
+			require.NoError(t, err)
+			running = false
+		default:
+		}
+		now = now.Add(time.Second)
+		_, err := s.Scan(now)
+		require.NoError(t, err)
+		stats := s.Stats()
+		assert.Zero(t, stats.Errors[ReasonMalformed])
+		assert.Zero(t, stats.Errors[ReasonOther])
+	}
+	assert.Positive(t, scans)
+	_, err := s.Scan(now)
+	require.NoError(t, err)
+	assert.Equal(t, len(s.objects.index), len(s.objects.slab)-len(s.objects.free))
+}
+
+func BenchmarkWalk(b *testing.B) {
+	h := startHolder(b)
+	var lc net.ListenConfig
+	l, err := lc.Listen(b.Context(), "tcp4", "127.0.0.1:0")
+	require.NoError(b, err)
+	b.Cleanup(func() { _ = l.Close() })
+	h.do(b, "dial 2000 tcp4 %s", l.Addr())
+	h.do(b, "file 4000 %s", b.TempDir())
+	h.do(b, "pipe 1000")
+	h.do(b, "eventfd 4000")
+	s := detailed(b, func(o *Options) { o.Want = func(f *Facts) bool { return f.Parent == int32(testPID) } })
+	now := time.Now()
+	scan(b, s, now, h.pid())
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := s.Scan(now); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(s.Stats().Descriptors), "descriptors")
 }
