@@ -4,6 +4,7 @@
 package autofixextension
 
 import (
+	"maps"
 	"testing"
 	"time"
 
@@ -54,9 +55,7 @@ func TestConfigErrorsNameKeyAndValue(t *testing.T) {
 	t.Parallel()
 	policy := func(more map[string]any) map[string]any {
 		p := map[string]any{"name": "p", "actions": []any{"notify"}}
-		for k, v := range more {
-			p[k] = v
-		}
+		maps.Copy(p, more)
 		return map[string]any{"policies": []any{p}}
 	}
 	for want, m := range map[string]map[string]any{

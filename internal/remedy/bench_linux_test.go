@@ -26,7 +26,7 @@ func findingForBench() leak.Finding {
 func BenchmarkProve(b *testing.B) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	require.NoError(b, err)
-	defer unix.Close(fd)
+	defer func() { require.NoError(b, unix.Close(fd)) }()
 	cookie, err := unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_COOKIE)
 	require.NoError(b, err)
 	var st unix.Stat_t

@@ -37,10 +37,11 @@ type Engine struct {
 	control *controlServer
 	diag    *sockdiag.Conn
 
-	mu   sync.Mutex // guards what Status reads
-	mode Mode
-	why  []string
-	off  bool
+	mu       sync.Mutex // guards what Status reads
+	mode     Mode
+	why      []string
+	off      bool
+	modeSaid bool
 
 	targets  map[string]*target // of the worker
 	nTargets atomic.Int64

@@ -49,8 +49,8 @@ func (e *Engine) settleMode() {
 	}
 	e.mu.Lock()
 	changed := e.mode != mode || !slices.Equal(e.why, why) || e.off != off
-	first := e.journal.Newest() == 0 || e.why == nil && len(why) > 0
-	e.mode, e.why, e.off = mode, why, off
+	first := !e.modeSaid
+	e.mode, e.why, e.off, e.modeSaid = mode, why, off, true
 	e.mu.Unlock()
 	if !changed && !first {
 		return

@@ -43,8 +43,9 @@ func (e *Engine) tick(ctx context.Context) {
 	}
 	// The order must not be that of a map: limits are shared between findings.
 	slices.SortFunc(acting, func(a, b *target) int { return cmp.Compare(a.finding.ID, b.finding.ID) })
-	e.look(acting, now)
-	e.pass(ctx, acting)
+	if e.look(acting, now) {
+		e.pass(ctx, acting)
+	}
 	if err := e.journal.Sync(); err != nil {
 		e.count(CountJournalErrors, "sync", 1)
 	}
@@ -74,18 +75,36 @@ func (e *Engine) mayLookInto(t *target, now time.Time) bool {
 }
 
 // look reads the descriptors of the processes and the sockets behind them,
-// and brings the watches up to date.
-func (e *Engine) look(acting []*target, now time.Time) {
+// and brings the watches up to date. Where that fails the watches stand as
+// they were: byte counts tell later what happened meanwhile.
+func (e *Engine) look(acting []*target, now time.Time) bool {
 	living := map[string]bool{}
-	defer func() {
-		e.watches.sweep(now, living)
-		e.nWatched.Store(int64(len(e.watches.objects)))
-	}()
-	if len(acting) == 0 {
-		return
+	if len(acting) > 0 {
+		held, wanted := e.heldSockets(acting)
+		ours, err := ownAddresses()
+		if err != nil {
+			e.count(CountLookErrors, "addresses", 1)
+			return false
+		}
+		tables, err := lookAt(e.diag, wanted, ours, loopbackIsRouted(e.host.root))
+		if err != nil {
+			e.count(CountLookErrors, "sockets", 1)
+			return false
+		}
+		for _, t := range acting {
+			e.watch(t, held[t.finding.Process.InstanceID], tables, now)
+			living[t.finding.Process.InstanceID] = true
+		}
 	}
-	wanted := map[uint64]bool{}
-	held := map[string]map[int32]uint64{} // instance, descriptor: inode
+	e.watches.sweep(now, living)
+	e.nWatched.Store(int64(len(e.watches.objects)))
+	return true
+}
+
+// heldSockets returns the sockets of each process life by descriptor, and the
+// inodes of all of them.
+func (e *Engine) heldSockets(acting []*target) (held map[string]map[int32]uint64, wanted map[uint64]bool) {
+	held, wanted = map[string]map[int32]uint64{}, map[uint64]bool{}
 	for _, t := range acting {
 		p := &t.finding.Process
 		if held[p.InstanceID] != nil {
@@ -102,20 +121,7 @@ func (e *Engine) look(acting []*target, now time.Time) {
 		}
 		held[p.InstanceID] = fds
 	}
-	ours, err := ownAddresses()
-	if err != nil {
-		e.count(CountLookErrors, "addresses", 1)
-		return
-	}
-	tables, err := lookAt(e.diag, wanted, ours, loopbackIsRouted(e.host.root))
-	if err != nil {
-		e.count(CountLookErrors, "sockets", 1)
-		return
-	}
-	for _, t := range acting {
-		e.watch(t, held[t.finding.Process.InstanceID], tables, now)
-		living[t.finding.Process.InstanceID] = true
-	}
+	return held, wanted
 }
 
 func (e *Engine) watch(t *target, fds map[int32]uint64, tables *tables, now time.Time) {

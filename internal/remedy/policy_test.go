@@ -19,10 +19,20 @@ func TestGlob(t *testing.T) {
 		pattern, s string
 		want       bool
 	}{
-		{"nginx", "nginx", true}, {"nginx", "nginx2", false}, {"nginx", "xnginx", false}, {"nginx*", "nginx: worker", true},
-		{"*-csi-*", "ebs-csi-node", true}, {"?", "", false}, {"*", "", true}, {"a*b*c", "a/x/b/y/c", true}, {"a*b*c", "acb", false},
-		{"10.0.0.1:80", "10.0.0.1:8080", false}, {"10.0.0.?:*", "10.0.0.7:1", true}, {"10.0.0.?:*", "10.0.0.77:1", false},
-		{"", "", true}, {"**", "x", true},
+		{"nginx", "nginx", true},
+		{"nginx", "nginx2", false},
+		{"nginx", "xnginx", false},
+		{"nginx*", "nginx: worker", true},
+		{"*-csi-*", "ebs-csi-node", true},
+		{"?", "", false},
+		{"*", "", true},
+		{"a*b*c", "a/x/b/y/c", true},
+		{"a*b*c", "acb", false},
+		{"10.0.0.1:80", "10.0.0.1:8080", false},
+		{"10.0.0.?:*", "10.0.0.7:1", true},
+		{"10.0.0.?:*", "10.0.0.77:1", false},
+		{"", "", true},
+		{"**", "x", true},
 	} {
 		assert.Equal(t, c.want, glob(c.pattern, c.s), "%q %q", c.pattern, c.s)
 	}
