@@ -318,3 +318,43 @@ func BenchmarkDumpTCP(b *testing.B) {
 	}
 	b.ReportMetric(float64(count)/float64(b.N), "sockets/op")
 }
+
+func TestConnectedUDP(t *testing.T) {
+	for _, f := range []struct{ network, address string }{{"udp4", "127.0.0.1:0"}, {"udp6", "[::1]:0"}} {
+		t.Run(f.network, func(t *testing.T) {
+			c := open(t)
+			var lc net.ListenConfig
+			server, err := lc.ListenPacket(t.Context(), f.network, f.address)
+			if err != nil {
+				t.Skipf("no %s on this host: %v", f.network, err)
+			}
+			t.Cleanup(func() { _ = server.Close() })
+			var d net.Dialer
+			client, err := d.DialContext(t.Context(), f.network, server.LocalAddr().String())
+			require.NoError(t, err)
+			t.Cleanup(func() { _ = client.Close() })
+			ino := inode(t, client.(*net.UDPConn))
+			var target Socket
+			require.NoError(t, c.UDP(AllStates, func(s *Socket) bool {
+				if s.Inode == ino {
+					target = *s
+				}
+				return true
+			}))
+			require.Equal(t, StateEstablished, target.State)
+
+			got, err := c.Lookup(target.ID)
+			require.NoError(t, err)
+			assert.Equal(t, ino, got.Inode)
+
+			wrong := target.ID
+			wrong.Cookie++
+			err = c.Destroy(wrong)
+			skipUnlessAllowed(t, err)
+			require.ErrorIs(t, err, ErrNotFound)
+			require.NoError(t, c.Destroy(target.ID))
+			_, err = client.Write([]byte("x"))
+			require.Error(t, err)
+		})
+	}
+}
