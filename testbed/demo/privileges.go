@@ -29,8 +29,8 @@ func privileges() (soleHolder string, lost []string) {
 	if n, first := unreadable("/proc"); n > 0 {
 		soleHolder = "same_user"
 		lost = append(lost,
-			fmt.Sprintf("%d processes, the first is %s, cannot be read: that no other process holds a socket too can", n, first),
-			"            only be proven among the processes of this user (sole_holder: same_user), which suffices here")
+			fmt.Sprintf("sole_holder same_user  we may not read %d other processes (the first is %s), so that nobody else holds", n, first),
+			"            a socket is proven among the processes of this user only; as the targets are ours, that suffices")
 	}
 	if held&(1<<capNetAdmin) == 0 {
 		lost = append(lost, "without CAP_NET_ADMIN   socket.destroy is off; it is not needed here")
