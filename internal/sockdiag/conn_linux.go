@@ -164,7 +164,8 @@ func (c *Conn) Lookup(id ID) (Socket, error) {
 // (tcp_abort, udp_abort): its owner's calls fail with ECONNABORTED, a TCP peer
 // gets a reset. It needs CAP_NET_ADMIN in the user namespace of the network
 // namespace. It returns ErrNotFound where there is none such, ErrNoCookie or
-// ErrInvalidID without asking the kernel, unix.EPERM without the capability,
+// ErrInvalidID without asking the kernel, unix.EPERM without the capability
+// (looked at only once the socket is found: a wrong ID does not probe for it),
 // and unix.EOPNOTSUPP from a kernel without CONFIG_INET_DIAG_DESTROY.
 func (c *Conn) Destroy(id ID) error {
 	if err := id.check(); err != nil {

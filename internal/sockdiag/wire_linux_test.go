@@ -5,7 +5,6 @@ package sockdiag
 
 import (
 	"bytes"
-	"errors"
 	"net/netip"
 	"testing"
 	"time"
@@ -13,8 +12,6 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
-
-func isErr(err, target error) bool { return errors.Is(err, target) }
 
 // inetMessage builds the body that the kernel would send for s.
 func inetMessage(s *Socket, attrs ...[]byte) []byte {
