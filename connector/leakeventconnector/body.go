@@ -122,14 +122,28 @@ func rate(f *leak.Finding) string {
 	if f.Kind.Bytes() {
 		return size(f.Growth*3600) + " an hour"
 	}
-	switch abs := math.Abs(f.Growth); {
-	case abs >= 1:
-		return fmt.Sprintf("%.3g a second", f.Growth)
-	case abs*3600 >= 1:
-		return fmt.Sprintf("%.3g an hour", f.Growth*3600)
-	default:
-		return fmt.Sprintf("%.3g a day", f.Growth*86400)
+	for _, per := range []struct {
+		span    string
+		seconds float64
+	}{{"a second", 1}, {"a minute", 60}, {"an hour", 3600}} {
+		if math.Abs(f.Growth)*per.seconds >= 0.995 {
+			return decimal(f.Growth*per.seconds) + " " + per.span
+		}
 	}
+	return decimal(f.Growth*86400) + " a day"
+}
+
+// decimal gives three significant digits, never an exponent.
+func decimal(v float64) string {
+	digits := 2
+	for scale := 10.0; digits > 0 && math.Abs(v) >= scale; scale *= 10 {
+		digits--
+	}
+	text := strconv.FormatFloat(v, 'f', digits, 64)
+	if digits > 0 {
+		text = strings.TrimRight(strings.TrimRight(text, "0"), ".")
+	}
+	return text
 }
 
 func quantity(f *leak.Finding, v float64) string {
@@ -145,7 +159,7 @@ func size(v float64) string {
 		size float64
 	}{{"TiB", 1 << 40}, {"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}} {
 		if math.Abs(v) >= u.size {
-			return fmt.Sprintf("%.3g %s", v/u.size, u.unit)
+			return decimal(v/u.size) + " " + u.unit
 		}
 	}
 	return fmt.Sprintf("%.0f B", v)

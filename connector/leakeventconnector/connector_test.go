@@ -92,7 +92,7 @@ func TestConfirmedLeakIsAnEvent(t *testing.T) {
 	assert.Equal(t, int64(8080), attrs["network.peer.port"])
 	assert.Equal(t, "likely", attrs[leak.AttrEvidencePrevious])
 	assert.Equal(t, eventID(&f), attrs[leak.AttrEventID])
-	assert.Equal(t, "proxy (pid 4711): sockets at 10.0.0.5:8080 are leaking, confirmed by proof. Growth 1.8e+03 an hour since 2026-11-23 02:00:00 UTC. "+
+	assert.Equal(t, "proxy (pid 4711): sockets at 10.0.0.5:8080 are leaking, confirmed by proof. Growth 30 a minute since 2026-11-23 02:00:00 UTC. "+
 		"Now 812 of 1024 (limit of the process), reached in about 7 min. Why: 40 sockets in close_wait whose peer is gone. "+
 		"Next: look where this program talks to 10.0.0.5:8080: a response body that is not read and closed, or a connection that is not closed when the peer hangs up.",
 		lr.Body().Str())
@@ -196,6 +196,20 @@ func TestMalformedPointsAreCounted(t *testing.T) {
 		[]metricdata.DataPoint[int64]{{Value: 1, Attributes: attribute.NewSet(attribute.String("state", "confirmed"))}},
 		metricdatatest.IgnoreTimestamp())
 	assert.Equal(t, 1, sink.LogRecordCount())
+}
+
+func TestRatesAreReadable(t *testing.T) {
+	t.Parallel()
+	f := socketLeak()
+	for perSecond, want := range map[float64]string{
+		0.99999: "1 a second", 1234: "1234 a second", 2.5: "2.5 a second", 0.5: "30 a minute", 50.0 / 3600: "50 an hour", 2.0 / 3600: "2 an hour",
+		0.1 / 3600: "2.4 a day", 0: "0 a day", -3: "-3 a second",
+	} {
+		f.Growth = perSecond
+		assert.Equal(t, want, rate(&f))
+	}
+	f.Kind, f.Growth = leak.KindMemory, 1e6
+	assert.Equal(t, "3.35 GiB an hour", rate(&f))
 }
 
 func TestEveryKindHasABody(t *testing.T) {
