@@ -85,10 +85,12 @@ func TestKilledInMidBatch(t *testing.T) {
 		stage     string
 		open      int // intents without an outcome that the dead left
 		withdrawn int // of them, those the next start sees not done
+		verified  int // and those it sees done
 		left      int // sockets still leaked
 	}{
-		"between the intents and the acts": {stage: "intents", open: 2, withdrawn: 2, left: 4},
-		"after the first act":              {stage: "acted", open: 2, withdrawn: 1, left: 3},
+		"between the intents and the acts":  {stage: "intents", open: 2, withdrawn: 2, left: 4},
+		"after the first act":               {stage: "acted", open: 2, withdrawn: 1, left: 3},
+		"after the first act was journaled": {stage: "applied", open: 2, withdrawn: 1, verified: 1, left: 3},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -106,6 +108,8 @@ func TestKilledInMidBatch(t *testing.T) {
 			outcomes := len(b.records(TypeWithdrawn, TypeUnknown, TypeVerified))
 			assert.Equal(t, 1+c.open, outcomes, "the canary's, and one for each intent left open")
 			assert.Len(t, b.records(TypeWithdrawn), c.withdrawn)
+			assert.Len(t, b.records(TypeVerified), 1+c.verified)
+			assert.Len(t, b.records(TypeUnknown), c.open-c.withdrawn-c.verified, "not ours to claim")
 			intents, _ := b.journal.OpenIntents()
 			assert.Empty(t, intents)
 

@@ -136,6 +136,7 @@ func (e *Engine) act(t *target, w *watched) {
 	if !e.note(r) {
 		t.stopped = "the journal cannot be written"
 	}
+	e.hook("applied")
 	e.pending = append(e.pending, &pendingAct{
 		target: t, record: *r, before: a.before, deadline: e.now().Add(e.set.VerifyTimeout),
 	})

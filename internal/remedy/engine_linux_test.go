@@ -127,7 +127,11 @@ func TestEnforceRepairsAndVerifies(t *testing.T) {
 		assert.Equal(t, "close_wait", r.Before)
 	}
 	assert.Len(t, b.records(TypeIntent), 7)
-	assert.Len(t, b.records(TypeApplied), 7)
+	applied := b.records(TypeApplied)
+	assert.Len(t, applied, 7)
+	for _, r := range applied {
+		t.Logf("from the last look to the end of the act: %s", time.Duration(r.Window))
+	}
 	proposed := b.records(TypeProposed)
 	require.Len(t, proposed, 7)
 	assert.Len(t, proposed[0].Guards, 14, "every guard has a verdict")

@@ -121,92 +121,6 @@ func createSegment(path string) (segmentFile, error) {
 	return os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY|os.O_APPEND, 0o600)
 }
 
-func (j *Journal) load() error {
-	paths, err := segmentPaths(j.dir)
-	if err != nil {
-		return err
-	}
-	j.cursor = readCursor(j.dir)
-	for i, path := range paths {
-		seg := segment{path: path}
-		end, err := readSegment(path, func(r *Record) {
-			if seg.first == 0 {
-				seg.first = r.Seq
-			}
-			seg.last = r.Seq
-			j.track(r)
-			j.opts.Replay(r)
-		})
-		if err != nil && !errors.Is(err, errTorn) {
-			return err
-		}
-		if seg.last >= j.next {
-			j.next = seg.last + 1
-		}
-		if i == len(paths)-1 && errors.Is(err, errTorn) {
-			if err := cutTail(path, end); err != nil {
-				return err
-			}
-		}
-		if end <= int64(len(segmentMagic)) && errors.Is(err, errTorn) {
-			if err := os.Remove(path); err != nil {
-				return fmt.Errorf("remove empty journal segment: %w", err)
-			}
-			continue
-		}
-		j.segments = append(j.segments, seg)
-	}
-	if err := j.reopen(); err != nil {
-		return err
-	}
-	// The cursor can be ahead of segments that were lost; numbers never repeat.
-	j.next = max(j.next, j.cursor+1)
-	return nil
-}
-
-// reopen goes on with the newest segment, so that restarts do not use up the
-// bound on segments.
-func (j *Journal) reopen() error {
-	if len(j.segments) == 0 {
-		return nil
-	}
-	path := j.segments[len(j.segments)-1].path
-	info, err := os.Stat(path)
-	if err != nil {
-		return fmt.Errorf("open journal segment: %w", err)
-	}
-	if info.Size() >= j.opts.SegmentSize {
-		return nil
-	}
-	file, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0o600)
-	if err != nil {
-		return fmt.Errorf("open journal segment: %w", err)
-	}
-	j.file, j.size = file, info.Size()
-	return nil
-}
-
-func cutTail(path string, end int64) error {
-	if err := os.Truncate(path, end); err != nil {
-		return fmt.Errorf("cut torn tail of journal segment: %w", err)
-	}
-	return nil
-}
-
-func (j *Journal) track(r *Record) {
-	switch {
-	case r.Type == TypeIntent:
-		j.open[r.ID] = *r
-	case r.Type == TypeApplied:
-		if _, ok := j.open[r.ID]; ok {
-			j.applied[r.ID] = *r
-		}
-	case r.Type.outcome():
-		delete(j.open, r.ID)
-		delete(j.applied, r.ID)
-	}
-}
-
 // Append writes a record and gives it its number. It is on disk after Sync.
 func (j *Journal) Append(r *Record) error {
 	j.mu.Lock()
@@ -277,44 +191,6 @@ func (j *Journal) closeSegment() error {
 		return fmt.Errorf("close journal segment: %w", err)
 	}
 	return nil
-}
-
-// prune deletes the oldest segments beyond the bound, but what is still
-// needed only beyond the hard bound.
-func (j *Journal) prune() {
-	for len(j.segments) > j.opts.Segments {
-		oldest := j.segments[0]
-		needed := j.needed(oldest)
-		if needed > 0 && len(j.segments) <= j.opts.Segments*hardFactor {
-			return
-		}
-		if err := os.Remove(oldest.path); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return // tried again with the next segment
-		}
-		if needed > 0 {
-			j.opts.Lost(needed)
-			for id, r := range j.open {
-				if r.Seq <= oldest.last {
-					delete(j.open, id)
-					delete(j.applied, id)
-				}
-			}
-		}
-		j.segments = j.segments[1:]
-	}
-}
-
-func (j *Journal) needed(s segment) int {
-	n := 0
-	for _, r := range j.open {
-		if r.Seq <= s.last {
-			n++
-		}
-	}
-	if j.opts.KeepUndelivered && s.last > j.cursor {
-		n += int(s.last - max(j.cursor, s.first-1))
-	}
-	return n
 }
 
 // Sync brings every record so far to the disk.
