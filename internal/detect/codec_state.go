@@ -142,7 +142,7 @@ func (c *codec) trend(t *trend) {
 	for i := range t.lad {
 		l := &t.lad[i]
 		c.f32(&l.min0, &l.min1, &l.mean0, &l.mean1, &l.last, &l.lastUp)
-		c.f32(&l.rho.n, &l.rho.sum, &l.rho.square, &l.rho.product)
+		c.f32(&l.rho.n, &l.rho.sum, &l.rho.square, &l.rho.product, &l.rho.squares, &l.rho.products)
 		c.floats(l.strict[:])
 		c.floats(l.easyMin[:])
 		c.floats(l.easyMean[:])
@@ -151,6 +151,7 @@ func (c *codec) trend(t *trend) {
 		c.u32(&l.record)
 		c.u16(&l.age)
 		c.u8(&l.flags)
+		c.u8(&l.past)
 	}
 	for i := range t.ring {
 		c.floats(t.ring[i][:])

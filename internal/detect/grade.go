@@ -71,9 +71,10 @@ func (t *trend) alarm(g int, threshold *[scales]float32) (int, float32) {
 	best, at, most := float32(1), -1, float32(0)
 	smooth := false // at this block length or a longer one
 	for k := scales - 1; k >= 0; k-- {
-		w, rho := t.lad[k].wealth(g), &t.lad[k].rho
-		smooth = smooth || rho.known() && rho.high()
-		if w < threshold[k] || g == strict && (smooth || !rho.known()) {
+		l := &t.lad[k]
+		w := l.wealth(g)
+		smooth = smooth || l.smooth()
+		if w < threshold[k] || g == strict && (smooth || !l.known()) {
 			continue
 		}
 		if ratio := w / threshold[k]; ratio >= best {

@@ -3,6 +3,8 @@
 
 package detect
 
+import "math"
+
 // maxWealth keeps a long run far from the end of float32.
 const maxWealth = 1e30
 
@@ -28,7 +30,8 @@ const (
 	primed = 1 << iota
 	minRecord
 	meanRecord
-	increment
+	adjacent  // last is of the block just before
+	increment // and lastUp is its increment
 )
 
 // ladder is the record-trough test at one block length. All indices count
@@ -45,29 +48,62 @@ type ladder struct {
 	record       uint32 // where the last record was
 	age          uint16
 	flags        uint8
+	past         uint8 // increments before the run, up to 255
 }
 
-// autocorr is the lag-1 autocorrelation of block increments with a memory of
-// some 48 blocks. It is centred, so that a steady ramp does not count.
-type autocorr struct{ n, sum, square, product float32 }
+// autocorr is the lag-1 autocorrelation of block increments, with a memory of
+// some 48 blocks. The increments of the present run are kept apart from those
+// before it and centred on their own mean: a steady ramp does not count, nor
+// does its beginning after a time without growth.
+type autocorr struct {
+	n, sum, square, product float32 // of the run
+	squares, products       float32 // before it
+}
+
+const forget = 1 - 1.0/48
 
 func (a *autocorr) add(d, before float32) {
-	const keep = 1 - 1.0/48
-	a.n = a.n*keep + 1
-	a.sum = a.sum*keep + d
-	a.square = a.square*keep + d*d
-	a.product = a.product*keep + d*before
+	a.n = a.n*forget + 1
+	a.sum = a.sum*forget + d
+	a.square = a.square*forget + d*d
+	a.product = a.product*forget + d*before
 }
 
-func (a *autocorr) known() bool { return a.n >= minIncrements }
+// begin starts a new run; it returns how many increments went to the past.
+func (a *autocorr) begin() float32 {
+	n := a.n
+	fade := float32(math.Pow(forget, float64(n)))
+	a.squares = a.squares*fade + a.square
+	a.products = a.products*fade + a.product
+	a.n, a.sum, a.square, a.product = 0, 0, 0, 0
+	return n
+}
 
-func (a *autocorr) high() bool {
+// smooth reports a run that is too smooth to be bet on: what the run itself
+// says, and what was known before it.
+func (l *ladder) smooth() bool {
+	a := &l.rho
+	if l.past >= minIncrements && a.products > maxAutocorr*a.squares {
+		return true
+	}
+	if a.n < minIncrements {
+		return false
+	}
 	mean := a.sum / a.n
 	variance := a.square/a.n - mean*mean
-	if variance <= mean*mean/2500 {
-		return false // a ruler-straight ramp has no increments to correlate
+	if variance <= mean*mean/200 {
+		return false // a straight ramp, to 7 %, has nothing to correlate
 	}
 	return (a.product/a.n-mean*mean)/variance > maxAutocorr
+}
+
+func (l *ladder) known() bool { return l.past >= minIncrements || l.rho.n >= minIncrements }
+
+func (l *ladder) begin(grade int, now uint32) {
+	l.onset[grade] = now
+	if grade == strict {
+		l.past = uint8(min(255, float32(l.past)+l.rho.begin()))
+	}
 }
 
 // close takes a block that ended at index now.
@@ -90,7 +126,7 @@ func (l *ladder) close(p *plan, k int, s summary, now uint32, complete bool) {
 	}
 	for g := range l.onset {
 		if l.wealth(g) <= 1 {
-			l.onset[g] = now
+			l.begin(g, now)
 		}
 	}
 	l.remember(s, upMin, upMean, now)
@@ -106,26 +142,31 @@ func (l *ladder) close(p *plan, k int, s summary, now uint32, complete bool) {
 func (l *ladder) prime(s summary, now uint32) {
 	l.min0, l.min1, l.mean0, l.mean1 = s.min, s.min, s.mean, s.mean
 	l.last = s.min
-	l.flags = primed | minRecord | meanRecord
+	l.flags = primed | adjacent | minRecord | meanRecord
 	l.record = now
 	l.reset(easy, now)
 	l.reset(strict, now)
 }
 
 func (l *ladder) remember(s summary, upMin, upMean bool, now uint32) {
-	d := s.min - l.last
-	if l.flags&increment != 0 {
-		l.rho.add(d, l.lastUp)
+	flags := uint8(primed | adjacent)
+	if l.flags&adjacent != 0 {
+		d := s.min - l.last
+		if l.flags&increment != 0 {
+			l.rho.add(d, l.lastUp)
+		}
+		l.lastUp = d
+		flags |= increment
 	}
-	l.last, l.lastUp = s.min, d
-	l.flags = primed | increment
+	l.last = s.min
 	if upMin {
-		l.flags |= minRecord
+		flags |= minRecord
 		l.record = now
 	}
 	if upMean {
-		l.flags |= meanRecord
+		flags |= meanRecord
 	}
+	l.flags = flags
 }
 
 // stake plays one round of e <- max(1, e)·L.

@@ -12,7 +12,7 @@ const (
 	scales     = 6 // block lengths 7.5 min ... 4 h
 	ringLevels = 4
 	ringSize   = 16
-	maxHalves  = 8 // levels above the shortest block that are kept
+	maxHalves  = 7 // levels above the shortest block that are kept
 	grades     = 2
 	easy       = 0 // likely: p0 = 1/2, minima and means
 	strict     = 1 // confirmed: p0 = 1/√2, minima only, autocorrelation gate
@@ -30,7 +30,7 @@ const (
 // The bets: each wins its up factor on a record after a record and keeps its
 // down factor otherwise, so that the mean is at most 1 if P(record) <= p0.
 const (
-	strictBets = 3
+	strictBets = 2
 	easyBets   = 2
 )
 
@@ -84,7 +84,7 @@ func newPlan(cfg *Config) *plan {
 			p.second[g][k] = float32(max(math.Sqrt(c), 10))
 		}
 	}
-	for i, lambda := range [strictBets]float64{0.3, 0.65, 0.95} {
+	for i, lambda := range [strictBets]float64{0.6, 0.93} {
 		p.strictOdds[i] = oddsOf(lambda, math.Sqrt2/2)
 	}
 	for i, lambda := range [easyBets]float64{0.4, 0.85} {

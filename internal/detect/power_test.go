@@ -67,7 +67,7 @@ func judgeSource(tb testing.TB, next source, days float64) outcome {
 // TestFamilies measures the trend test. MEMGUARD_FAMILIES=N runs N series of
 // seven days per family and prints the table of docs/decisions/0006.
 func TestFamilies(t *testing.T) {
-	n := 6
+	n := 4
 	if v, err := strconv.Atoi(os.Getenv("MEMGUARD_FAMILIES")); err == nil {
 		n = v
 	}
@@ -130,4 +130,59 @@ func ExampleConfig_Validate() {
 	cfg.TimeScale = -1
 	fmt.Println(cfg.Validate())
 	// Output: time_scale: -1 must be between 0.001 and 100000
+}
+
+// sampling plays a leak that begins at onset hours, seen at an interval with
+// a share of samples missing and two hours of silence. It returns the hours
+// from the onset to confirmed.
+func sampling(tb testing.TB, seed uint64, perHour, onset, interval, missing float64) (delay, saidOnset float64) {
+	tb.Helper()
+	e := newEngine(tb)
+	l := NewLife("test", &leak.Process{}, nil, origin-3600e9)
+	s := l.Series(e, &Spec{Metric: "test.count", Kind: leak.KindFile})
+	r := rand.New(rand.NewPCG(99, seed))
+	saw := sawtooth(r, 50)
+	for t := 0.0; t < (onset+96)*3600; t += famStep {
+		v := 100 + saw() + 2*r.NormFloat64() + max(0, perHour*(t/3600-onset))
+		if math.Mod(t, interval) != 0 {
+			continue
+		}
+		hole := t > (onset+3)*3600 && t < (onset+5)*3600
+		if hole || r.Float64() < missing {
+			continue
+		}
+		s.Observe(e, 0, origin+int64((t+interval/4*r.Float64())*1e9), v)
+		if !e.Judge(l) {
+			continue
+		}
+		for _, f := range l.Findings(nil, true) {
+			if f.State == leak.StateConfirmed {
+				assert.InDelta(tb, perHour/3600, f.Growth, perHour/3600/3)
+				return t/3600 - onset, float64(f.Onset.UnixNano()-origin)/3600e9 - onset
+			}
+		}
+	}
+	return math.NaN(), math.NaN()
+}
+
+// Irregular, missing and slow samples cost delay, not the finding; and the
+// delay counts from the onset, whatever the age of the process.
+func TestTrendUnderBadSampling(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ onset, interval, missing float64 }{
+		"every 10 s":                     {0, 10, 0},
+		"every minute":                   {0, 60, 0},
+		"every minute, a quarter gone":   {0, 60, 0.25},
+		"on the fifth day, every minute": {100, 60, 0.05},
+		"after a month, every 5 min":     {720, 300, 0.05},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for seed := range uint64(3) {
+				delay, onset := sampling(t, seed, 50, c.onset, c.interval, c.missing)
+				t.Logf("confirmed %.1f h after the onset, which it puts at %+.1f h", delay, onset)
+				assert.Less(t, delay, 48.0)
+			}
+		})
+	}
 }

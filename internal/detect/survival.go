@@ -79,18 +79,18 @@ type survival struct {
 	old0     float64
 	history  history
 
-	idle, idleLast     float64
-	idlePeak, reused   float64
-	idleAt             int64 // time of the newest idle count, 0 for none ever
-	longDead           uint64
-	idleSeen, needIdle bool
-	pool               bool
-	state              leak.State
-	peak               float64
-	peakAt             int64
-	low                uint8
-	ended              bool
-	primed             bool
+	idle, idleLast   float64
+	idlePeak, reused float64
+	idleAt           int64 // time of the newest idle count, 0 for none ever
+	longDead         uint64
+	idleSeen         bool
+	pool             bool
+	state            leak.State
+	peak             float64
+	peakAt           int64
+	low              uint8
+	ended            bool
+	primed           bool
 }
 
 // history is the old count since the onset, thinned to a fixed size.
