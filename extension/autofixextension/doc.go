@@ -5,4 +5,4 @@
 
 // Package autofixextension repairs leaked objects behind guards: it takes
 // findings from leak_detect, and keeps a journal of all it decides.
-package autofixextension // import "github.com/otel-memguard/memguard/extension/autofixextension"
+package autofixextension

@@ -8,4 +8,4 @@
 // while nothing new appears. It knows lives, not pids: a reused pid or an exec
 // is a new life. Detail (descriptors by kind and site, their births and
 // deaths) is read within a budget, for the processes whose count climbs first.
-package hostproc // import "github.com/otel-memguard/memguard/internal/hostproc"
+package hostproc

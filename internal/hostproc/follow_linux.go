@@ -23,7 +23,7 @@ func (s *Scanner) follow(o *object, e *socket) {
 		return
 	}
 	s.followTraffic(o, e)
-	if e.state != sockdiag.StateCloseWait || !s.sockets.peerGone(e) {
+	if e.state != sockdiag.StateCloseWait || !s.sockets.peerGone(e, &o.peerSeen) {
 		o.goneSince = time.Time{}
 		return
 	}

@@ -28,6 +28,7 @@ type object struct {
 	bytes       uint64
 	idle        time.Duration
 	goneSince   time.Time // since when its peer is known to be gone
+	peerSeen    bool      // its peer was once in the tables
 }
 
 // objectTable is a slab, so that walks cause no garbage.

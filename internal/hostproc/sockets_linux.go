@@ -40,7 +40,9 @@ type sockets struct {
 	names  []byte
 	listen [1 << 16 / 64]uint64
 
-	peers       map[tuple]struct{} // connections that a process holds
+	loose       []looseEnd // TCP sockets that no descriptor leads to
+	peers       map[tuple]peerEnd
+	translated  bool // connections may be translated: absence of a peer means nothing
 	addresses   map[netip.Addr]struct{}
 	peersLoaded bool
 
@@ -52,7 +54,7 @@ type sockets struct {
 func newSockets(limit int, stats *Stats) *sockets {
 	s := &sockets{
 		limit: limit, stats: stats, index: map[uint32]int32{},
-		peers: map[tuple]struct{}{}, addresses: map[netip.Addr]struct{}{},
+		peers: map[tuple]peerEnd{}, addresses: map[netip.Addr]struct{}{},
 	}
 	s.addTCP = func(k *sockdiag.Socket) bool { return s.addInet(TransportTCP, k) }
 	s.addUDP = func(k *sockdiag.Socket) bool { return s.addInet(TransportUDP, k) }
@@ -82,6 +84,7 @@ func (s *sockets) load() {
 	s.loaded = true
 	clear(s.index)
 	s.list = s.list[:0]
+	s.loose = s.loose[:0]
 	s.names = s.names[:0]
 	clear(s.listen[:])
 	if err := s.dump(); err != nil {
@@ -110,7 +113,13 @@ func (s *sockets) addInet(transport uint8, k *sockdiag.Socket) bool {
 		port := k.Local.Port()
 		s.listen[port/64] |= 1 << (port % 64)
 	}
-	if k.Inode == 0 || !s.room() { // without an inode no process holds it
+	if k.State == sockdiag.StateTimeWait || !s.room() {
+		return true
+	}
+	if k.Inode == 0 { // no process holds it, or none has accepted it yet
+		if transport == TransportTCP {
+			s.loose = append(s.loose, looseEnd{tuple{unmap(k.Local), unmap(k.Remote)}, k.State})
+		}
 		return true
 	}
 	e := socket{transport: transport, state: k.State, local: k.Local, remote: k.Remote, idle: -1}
@@ -135,7 +144,7 @@ func (s *sockets) addLocal(k *sockdiag.UnixSocket) bool {
 }
 
 func (s *sockets) room() bool {
-	if len(s.list) >= s.limit {
+	if len(s.list)+len(s.loose) >= s.limit {
 		s.stats.SocketsRefused++
 		return false
 	}
@@ -181,10 +190,38 @@ func (s *sockets) site(e *socket) string {
 	return leak.SocketSite(e.local, e.remote, s.listens)
 }
 
+// peerEnd is what the tables say of the other end of a connection.
+type peerEnd uint8
+
+const (
+	peerAbsent peerEnd = iota
+	peerHeld           // a process holds it, or may accept it
+	peerOrphan         // closed by its owner, and not yet gone
+)
+
+type looseEnd struct {
+	tuple
+	state uint8
+}
+
+// end judges a socket that no descriptor leads to. One that waits to be
+// accepted is not closing.
+func (l *looseEnd) end() peerEnd {
+	switch l.state {
+	case sockdiag.StateFinWait1, sockdiag.StateFinWait2, sockdiag.StateClosing, sockdiag.StateLastAck, sockdiag.StateClose:
+		return peerOrphan
+	default:
+		return peerHeld
+	}
+}
+
 // peerGone reports that the other end of a TCP connection is on this host, in
 // our network namespace, and that no process holds it any more. Where the
-// other end cannot be seen, nothing is known, and it reports false.
-func (s *sockets) peerGone(e *socket) bool {
+// other end cannot be seen, nothing is known, and it reports false. seen
+// remembers that the other end was once in the tables: where connections may
+// be translated (a redirected port, a published container), only the absence
+// of what was there before means anything.
+func (s *sockets) peerGone(e *socket, seen *bool) bool {
 	if s.broken || s.stats.SocketsRefused > 0 {
 		return false
 	}
@@ -194,8 +231,16 @@ func (s *sockets) peerGone(e *socket) bool {
 	if !own && !remote.Addr().IsLoopback() && remote.Addr() != local.Addr() {
 		return false
 	}
-	_, held := s.peers[tuple{local: remote, remote: local}]
-	return !held
+	switch s.peers[tuple{local: remote, remote: local}] {
+	case peerHeld:
+		*seen = true
+		return false
+	case peerOrphan:
+		*seen = true
+		return true
+	default:
+		return *seen || !s.translated
+	}
 }
 
 func (s *sockets) loadPeers() {
@@ -203,11 +248,15 @@ func (s *sockets) loadPeers() {
 		return
 	}
 	s.peersLoaded = true
+	s.translated = sockdiag.Tracked("/proc")
 	clear(s.peers)
 	clear(s.addresses)
+	for i := range s.loose {
+		s.peers[s.loose[i].tuple] = s.loose[i].end()
+	}
 	for i := range s.list {
 		if e := &s.list[i]; e.transport == TransportTCP {
-			s.peers[tuple{unmap(e.local), unmap(e.remote)}] = struct{}{}
+			s.peers[tuple{unmap(e.local), unmap(e.remote)}] = peerHeld
 		}
 	}
 	addresses, err := net.InterfaceAddrs()

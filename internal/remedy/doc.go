@@ -8,4 +8,4 @@
 // part that acts can one day be a process of its own with only the rights it
 // needs. The parts that read the journal, check policies and speak to a
 // running collector build on every system; the parts that act are Linux only.
-package remedy // import "github.com/otel-memguard/memguard/internal/remedy"
+package remedy

@@ -46,7 +46,7 @@ const maxDumps = 3
 
 // lookAt reads the sockets with these inodes, the ports that are listened on,
 // and whether the other ends are there.
-func lookAt(diag *sockdiag.Conn, wanted map[uint64]bool, ours func(netip.Addr) bool, routedLoopback bool) (*tables, error) {
+func lookAt(diag *sockdiag.Conn, wanted map[uint64]bool, ours func(netip.Addr) bool, translatedLoopback bool) (*tables, error) {
 	t := &tables{}
 	err := retried(func() error {
 		t.sights, t.listening = make(map[uint64]*sight, len(wanted)), map[uint16]bool{}
@@ -83,7 +83,7 @@ func lookAt(diag *sockdiag.Conn, wanted map[uint64]bool, ours func(netip.Addr) b
 	for _, s := range t.sights {
 		seen := ends[conn{unmapped(s.id.Remote), unmapped(s.id.Local)}]
 		if seen == peerUnknown && t.whole {
-			seen = absent(s.id.Remote.Addr().Unmap(), ours, routedLoopback)
+			seen = absent(s.id.Remote.Addr().Unmap(), ours, translatedLoopback)
 		}
 		s.peer = seen
 	}
@@ -115,9 +115,9 @@ func endOfPeer(s *sockdiag.Socket) peerSight {
 	}
 }
 
-func absent(remote netip.Addr, ours func(netip.Addr) bool, routedLoopback bool) peerSight {
+func absent(remote netip.Addr, ours func(netip.Addr) bool, translatedLoopback bool) peerSight {
 	switch {
-	case remote.IsLoopback() && !routedLoopback:
+	case remote.IsLoopback() && !translatedLoopback:
 		return peerAbsentLoopback
 	case remote.IsLoopback() || ours(remote):
 		return peerAbsentLocal
@@ -154,10 +154,14 @@ func ownAddresses() (func(netip.Addr) bool, error) {
 	return func(a netip.Addr) bool { return a.IsLoopback() || own[a.Unmap().WithZone("")] }, nil
 }
 
-// loopbackIsRouted reports whether packets for 127.0.0.0/8 may leave the host
-// (route_localnet, Documentation/networking/ip-sysctl.rst): then a loopback
-// peer may be behind address translation. Unsure means yes.
-func loopbackIsRouted(proc string) bool {
+// loopbackIsTranslated reports whether a loopback peer may be under another
+// address: where connections are tracked (a redirected port), or packets for
+// 127.0.0.0/8 may leave the host (route_localnet,
+// Documentation/networking/ip-sysctl.rst). Unsure means yes.
+func loopbackIsTranslated(proc string) bool {
+	if sockdiag.Tracked(proc) {
+		return true
+	}
 	dir := filepath.Join(proc, "sys/net/ipv4/conf")
 	entries, err := os.ReadDir(dir)
 	if err != nil {

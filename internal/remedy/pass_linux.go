@@ -82,7 +82,7 @@ func (e *Engine) look(acting []*target, now time.Time) bool {
 			e.count(CountLookErrors, "addresses", 1)
 			return false
 		}
-		tables, err := lookAt(e.diag, wanted, ours, loopbackIsRouted(e.host.root))
+		tables, err := lookAt(e.diag, wanted, ours, loopbackIsTranslated(e.host.root))
 		if err != nil {
 			e.count(CountLookErrors, "sockets", 1)
 			return false

@@ -6,4 +6,4 @@
 // exact destruction by address and cookie.
 //
 // It is a leaf that the engines share. It keeps no state between calls.
-package sockdiag // import "github.com/otel-memguard/memguard/internal/sockdiag"
+package sockdiag

@@ -7,4 +7,4 @@
 // receiver it scans the processes of a Linux host; as a logs receiver it
 // delivers the outcomes of remediation that the extension named by `audit`
 // keeps for it.
-package memguardreceiver // import "github.com/otel-memguard/memguard/receiver/memguardreceiver"
+package memguardreceiver
