@@ -9,4 +9,4 @@
 // concurrent use: the caller holds a lock around an Engine and all its lives.
 // A sample costs O(1) time, no allocation, and the state of a series has a
 // fixed size. The method is explained in docs/decisions/0006 and 0007.
-package detect // import "github.com/otel-memguard/memguard/internal/detect"
+package detect

@@ -7,4 +7,4 @@
 // and appends what it finds to the stream, as metrics of its own scope. The
 // statistics are in internal/detect; this package knows series, lives of
 // processes, storage and the remediator.
-package leakdetectprocessor // import "github.com/otel-memguard/memguard/processor/leakdetectprocessor"
+package leakdetectprocessor

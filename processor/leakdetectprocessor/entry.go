@@ -1,0 +1,77 @@
+// Copyright The MemGuard Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package leakdetectprocessor
+
+import (
+	"go.opentelemetry.io/collector/pdata/pcommon"
+
+	"github.com/otel-memguard/memguard/internal/detect"
+	"github.com/otel-memguard/memguard/internal/leak"
+)
+
+// entry finds the series of a point, made if need be and there is room. Nil
+// means that the point is refused.
+func (r *reading) entry(attrs pcommon.Map, base uint64, name string, rule *rule) *entry {
+	s := r.state
+	if oversized(attrs, maxPointAttributes) {
+		s.counts.tooMany++
+		return nil
+	}
+	l := r.find()
+	if l == nil {
+		s.counts.tooMany++
+		return nil
+	}
+	hash := mix(base, s.hash.attributes(attrs))
+	if e, ok := l.entries[hash]; ok {
+		if e.refused && !e.silent {
+			s.counts.sites++
+		}
+		return e
+	}
+	if s.entries >= s.cfg.MaxSeries {
+		s.counts.full++
+		return nil
+	}
+	e := l.newEntry(s, attrs, name, rule)
+	l.entries[hash] = e
+	s.entries++
+	return e
+}
+
+func (l *life) newEntry(s *state, attrs pcommon.Map, name string, rule *rule) *entry {
+	e := &entry{rule: rule}
+	if rule.use == useLimit || rule.use == useStart {
+		return e
+	}
+	kind, site := kindOf(rule, attrs), leak.CleanSite(siteOf(rule, attrs))
+	if site == leak.SiteOther {
+		e.refused, e.silent = true, true
+		return e
+	}
+	switch rule.use {
+	case useLifetime, useAge:
+		e.objects = l.Objects(kind, site)
+		e.refused = e.objects == nil
+	default:
+		spec := &detect.Spec{
+			ID: stableID(name, attrs), Metric: rule.metric, Kind: kind, Site: site,
+			Limit: rule.limit, Scope: rule.scope, Use: map[use]detect.Use{useIdle: detect.UseIdle, useProof: detect.UseProof}[rule.use],
+		}
+		e.series = l.Series(s.engine, spec)
+		e.refused = e.series == nil
+	}
+	return e
+}
+
+func (l *life) drop(s *state, e *entry) {
+	if e.series == nil {
+		return
+	}
+	if s.engine.Drop(e.series, "the series ended") {
+		l.dirty = true
+		s.transitions = append(s.transitions, l)
+	}
+	e.refused, e.silent = true, true // until it is forgotten as stale
+}
