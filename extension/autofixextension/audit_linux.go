@@ -29,8 +29,8 @@ const (
 	attrLocalPort   = "network.local.port"
 )
 
-// Ready implements leak.AuditSource.
-func (a *autoFix) Ready() <-chan struct{} { return a.engine.News() }
+// News implements leak.AuditSource.
+func (a *autoFix) News() <-chan struct{} { return a.engine.News() }
 
 // Pending implements leak.AuditSource.
 func (a *autoFix) Pending(_ context.Context, limit int) ([]leak.AuditRecord, error) {
@@ -146,5 +146,9 @@ func bodyOf(r *remedy.Record) string {
 	if p := r.Process; p != nil {
 		who = fmt.Sprintf("%s (pid %d): ", p.ExecutableName, p.PID)
 	}
-	return who + string(r.Type) + ": " + r.Text
+	text := r.Text
+	if text == "" && r.Object != nil {
+		text = fmt.Sprintf("%s of descriptor %d, %s to %s", r.Action, r.Object.FD, r.Object.Local, r.Object.Remote)
+	}
+	return who + string(r.Type) + ": " + text
 }

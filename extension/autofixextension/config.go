@@ -6,6 +6,7 @@ package autofixextension
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -24,7 +25,9 @@ type Config struct {
 	Mode string `mapstructure:"mode"`
 	// Directory holds the journal, the kill switch and the control socket.
 	Directory string `mapstructure:"directory"`
-	// RuntimeDirectory holds the host's lease; Directory where empty.
+	// RuntimeDirectory holds the host's lease, and is the same for all
+	// collectors of a host. Empty: /run/memguard for root, a directory under
+	// XDG_RUNTIME_DIR for others who have one, else Directory.
 	RuntimeDirectory string `mapstructure:"runtime_directory"`
 	// Storage is an extension that must start before this one.
 	Storage *component.ID `mapstructure:"storage"`
@@ -243,7 +246,7 @@ func typed[T ~string](values []string) []T {
 // settings returns what the engine needs.
 func (c *Config) settings() remedy.Settings {
 	s := remedy.Settings{
-		Mode: remedy.Mode(c.Mode), Directory: c.Directory, RuntimeDirectory: c.RuntimeDirectory,
+		Mode: remedy.Mode(c.Mode), Directory: c.Directory, RuntimeDirectory: c.runtimeDirectory(),
 		Protected: c.Protected.settings(),
 		Limits: remedy.Limits{
 			ProcessPerMinute: c.Limits.ProcessPerMinute, ExecutablePerMinute: c.Limits.ExecutablePerMinute,
@@ -257,4 +260,17 @@ func (c *Config) settings() remedy.Settings {
 		s.Policies = append(s.Policies, c.Policies[i].policy())
 	}
 	return s
+}
+
+func (c *Config) runtimeDirectory() string {
+	switch session := os.Getenv("XDG_RUNTIME_DIR"); {
+	case c.RuntimeDirectory != "":
+		return c.RuntimeDirectory
+	case os.Geteuid() == 0:
+		return "/run/memguard"
+	case filepath.IsAbs(session):
+		return filepath.Join(session, "memguard")
+	default:
+		return c.Directory
+	}
 }

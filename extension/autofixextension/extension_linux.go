@@ -10,10 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"sync/atomic"
 
 	"go.opentelemetry.io/collector/component"
-	"go.opentelemetry.io/collector/component/componentstatus"
 	"go.opentelemetry.io/collector/extension"
 	"go.opentelemetry.io/collector/extension/extensioncapabilities"
 	"go.uber.org/zap"
@@ -25,11 +23,11 @@ import (
 )
 
 var (
-	_ extension.Extension             = (*autoFix)(nil)
-	_ extensioncapabilities.Dependent = (*autoFix)(nil)
-	_ componentstatus.Watcher         = (*autoFix)(nil)
-	_ leak.Remediator                 = (*autoFix)(nil)
-	_ leak.AuditSource                = (*autoFix)(nil)
+	_ extension.Extension                   = (*autoFix)(nil)
+	_ extensioncapabilities.Dependent       = (*autoFix)(nil)
+	_ extensioncapabilities.PipelineWatcher = (*autoFix)(nil)
+	_ leak.Remediator                       = (*autoFix)(nil)
+	_ leak.AuditSource                      = (*autoFix)(nil)
 )
 
 // autoFix is the thin shell of a remedy.Engine.
@@ -40,7 +38,6 @@ type autoFix struct {
 	engine    *remedy.Engine
 	kill      *killSignal
 
-	ending  atomic.Bool
 	mu      sync.Mutex
 	started bool
 }
@@ -70,10 +67,8 @@ func (a *autoFix) Start(_ context.Context, host component.Host) error {
 	if err := writable("directory", a.cfg.Directory); err != nil {
 		return err
 	}
-	if dir := a.cfg.RuntimeDirectory; dir != "" {
-		if err := writable("runtime_directory", dir); err != nil {
-			return err
-		}
+	if err := writable("runtime_directory", a.cfg.runtimeDirectory()); err != nil {
+		return err
 	}
 	if err := a.engine.Start(); err != nil { //nolint:contextcheck // the work outlives the start
 		return err
@@ -105,21 +100,17 @@ func (a *autoFix) Shutdown(ctx context.Context) error {
 	return err
 }
 
-// ComponentStatusChanged lets the engine act from the time that receivers run
-// until the first of them stops. PipelineWatcher says the same, but its Ready
-// and that of leak.AuditSource cannot be methods of one type.
-func (a *autoFix) ComponentStatusChanged(source *componentstatus.InstanceID, event *componentstatus.Event) {
-	if source.Kind() != component.KindReceiver {
-		return
-	}
-	switch event.Status() {
-	case componentstatus.StatusOK:
-		a.engine.SetReady(!a.ending.Load())
-	case componentstatus.StatusStopping, componentstatus.StatusStopped:
-		a.ending.Store(true)
-		a.engine.SetReady(false)
-	default:
-	}
+// Ready implements extensioncapabilities.PipelineWatcher: the engine acts only
+// while the pipelines run, so that what it does is reported.
+func (a *autoFix) Ready() error {
+	a.engine.SetReady(true)
+	return nil
+}
+
+// NotReady implements extensioncapabilities.PipelineWatcher.
+func (a *autoFix) NotReady() error {
+	a.engine.SetReady(false)
+	return nil
 }
 
 // Dependencies implements extensioncapabilities.Dependent.

@@ -14,7 +14,6 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/component"
-	"go.opentelemetry.io/collector/component/componentstatus"
 	"go.opentelemetry.io/collector/component/componenttest"
 	"go.opentelemetry.io/collector/extension/extensiontest"
 	"go.opentelemetry.io/collector/pdata/plog"
@@ -47,13 +46,16 @@ func testConfig(t *testing.T) *Config {
 	t.Helper()
 	cfg := createDefaultConfig().(*Config)
 	cfg.Directory = t.TempDir()
+	cfg.RuntimeDirectory = cfg.Directory
 	cfg.WatchInterval = 10 * time.Millisecond
 	return cfg
 }
 
-func status(a *autoFix, s componentstatus.Status) {
-	id := componentstatus.NewInstanceID(component.MustNewID("memguard"), component.KindReceiver)
-	a.ComponentStatusChanged(id, componentstatus.NewEvent(s))
+// awaitRounds waits until whole rounds of the worker have passed.
+func awaitRounds(t *testing.T, a *autoFix) {
+	t.Helper()
+	from := a.engine.Rounds()
+	require.Eventually(t, func() bool { return a.engine.Rounds() >= from+3 }, 5*time.Second, time.Millisecond)
 }
 
 // ownFinding is a finding of a local process, so that notice is given.
@@ -78,12 +80,12 @@ func TestNoticeGoesIntoTheAudit(t *testing.T) {
 	a := start(t, testConfig(t), telemetry)
 	var source leak.AuditSource = a
 	require.True(t, a.Propose(ownFinding(t)))
-	time.Sleep(30 * time.Millisecond) // rounds pass, and nothing may happen in them
+	awaitRounds(t, a) // and nothing may happen in them
 	records, err := source.Pending(t.Context(), 10)
 	require.NoError(t, err)
-	assert.Empty(t, records, "nothing before the receivers run")
+	assert.Empty(t, records, "nothing before the pipelines run")
 
-	status(a, componentstatus.StatusOK)
+	require.NoError(t, a.Ready())
 	require.Eventually(t, func() bool {
 		records, err = source.Pending(t.Context(), 10)
 		return err == nil && len(records) == 1
@@ -96,7 +98,7 @@ func TestNoticeGoesIntoTheAudit(t *testing.T) {
 	assert.EqualValues(t, os.Getpid(), r.Process.PID)
 	assert.Contains(t, r.Body, "leaks file")
 	select {
-	case <-source.Ready():
+	case <-source.News():
 	default:
 		assert.Fail(t, "no news")
 	}
@@ -107,13 +109,12 @@ func TestNoticeGoesIntoTheAudit(t *testing.T) {
 	metadatatest.AssertEqualAutoFixProposed(t, telemetry, sum(1, "action", "notify"), metricdatatest.IgnoreTimestamp())
 }
 
-func TestNothingHappensOnceAReceiverStops(t *testing.T) {
+func TestNothingHappensOnceThePipelinesStop(t *testing.T) {
 	a := start(t, testConfig(t), nil)
-	status(a, componentstatus.StatusOK)
-	status(a, componentstatus.StatusStopping)
-	status(a, componentstatus.StatusOK) // another receiver's, late
+	require.NoError(t, a.Ready())
+	require.NoError(t, a.NotReady())
 	require.True(t, a.Propose(ownFinding(t)))
-	time.Sleep(50 * time.Millisecond) // rounds pass, and nothing may happen in them
+	awaitRounds(t, a) // and nothing may happen in them
 	records, err := a.Pending(t.Context(), 10)
 	require.NoError(t, err)
 	assert.Empty(t, records)
@@ -202,6 +203,7 @@ func TestAuditRecordOfARefusal(t *testing.T) {
 func BenchmarkPropose(b *testing.B) {
 	cfg := createDefaultConfig().(*Config)
 	cfg.Directory = b.TempDir()
+	cfg.RuntimeDirectory = cfg.Directory
 	a, err := newAutoFix(extensiontest.NewNopSettings(metadata.Type), cfg)
 	require.NoError(b, err)
 	f := leak.NewFinding()

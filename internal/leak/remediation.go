@@ -22,9 +22,9 @@ type Remediator interface {
 // AuditSource is what the receiver looks for behind its `audit` id: outcomes
 // of remediation on their way into a logs pipeline.
 type AuditSource interface {
-	// Ready is signalled when records wait. It has a buffer of one and is
+	// News is signalled when records wait. It has a buffer of one and is
 	// never closed.
-	Ready() <-chan struct{}
+	News() <-chan struct{}
 	// Pending returns up to limit records after the delivered cursor, oldest
 	// first. It does not move the cursor.
 	Pending(ctx context.Context, limit int) ([]AuditRecord, error)

@@ -25,6 +25,7 @@ type Engine struct {
 	own       map[int32]bool // pids that are never touched: init, ours, our ancestors'
 	queue     *queue
 	ready     atomic.Bool
+	rounds    atomic.Uint64
 	audited   atomic.Bool
 	news      chan struct{}
 
@@ -99,6 +100,9 @@ func NewEngine(set Settings) (*Engine, error) {
 	e.watches = newWatchTable(set.MaxObjects, func() { e.count(CountWatchRefused, "", 1) })
 	return e, nil
 }
+
+// Rounds is how many rounds the worker has ended.
+func (e *Engine) Rounds() uint64 { return e.rounds.Load() }
 
 // SetReady says whether the pipelines run: between them nothing is done.
 func (e *Engine) SetReady(ready bool) { e.ready.Store(ready) }

@@ -19,6 +19,7 @@ const maxJudged = 128
 
 // tick is one round of the worker.
 func (e *Engine) tick(ctx context.Context) {
+	defer e.rounds.Add(1)
 	now := e.now()
 	e.drain(now)
 	e.takeLease()

@@ -62,7 +62,7 @@ func (s *fakeSource) add(n int) {
 	}
 }
 
-func (s *fakeSource) Ready() <-chan struct{} { return s.ready }
+func (s *fakeSource) News() <-chan struct{} { return s.ready }
 
 func (s *fakeSource) Pending(_ context.Context, limit int) ([]leak.AuditRecord, error) {
 	s.mu.Lock()

@@ -128,7 +128,7 @@ func (r *auditReceiver) idle(ctx context.Context) bool {
 	select {
 	case <-ctx.Done():
 		return false
-	case <-r.source.Ready():
+	case <-r.source.News():
 	case <-timer.C:
 	}
 	return true
