@@ -7,4 +7,4 @@
 // what happens as it happens and judges at the end by its own eyes: by what
 // the servers know, by the kernel's socket table and by the load generator,
 // never by what the collector says about itself.
-package main // import "github.com/otel-memguard/memguard/testbed/demo"
+package main

@@ -5,4 +5,4 @@
 // it reports over OTLP and on the prometheus exporter's page, and what becomes
 // of the sockets, as the kernel and their owners tell. `make e2e` builds it
 // first; OTELCOL_MEMGUARD names another binary. Without one the tests skip.
-package e2e // import "github.com/otel-memguard/memguard/testbed/e2e"
+package e2e

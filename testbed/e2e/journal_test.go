@@ -9,6 +9,7 @@ import (
 	"context"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -46,6 +47,25 @@ func touched(records []remedy.Record) []remedy.Record {
 		out = append(out, byType(records, kind)...)
 	}
 	return out
+}
+
+// outcomes are the types that end an intent.
+var outcomes = []remedy.Type{
+	remedy.TypeVerified, remedy.TypeFailed, remedy.TypeRaced, remedy.TypeUnknown, remedy.TypeWithdrawn,
+}
+
+// unfinished returns the ids of intents without an outcome.
+func unfinished(records []remedy.Record) map[string]bool {
+	open := map[string]bool{}
+	for i := range records {
+		switch {
+		case records[i].Type == remedy.TypeIntent:
+			open[records[i].ID] = true
+		case slices.Contains(outcomes, records[i].Type):
+			delete(open, records[i].ID)
+		}
+	}
+	return open
 }
 
 // refusedBy returns the refusals in which a guard took part.

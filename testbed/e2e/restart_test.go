@@ -28,14 +28,20 @@ func TestKilledInTheMiddleOfARepair(t *testing.T) {
 	first := w.start(cfg)
 	shut := func() int { truth := w.truth(leaky); return truth.Count("close") }
 	require.Eventually(t, func() bool { return shut() >= 5 }, 60*time.Second, 5*time.Millisecond, "the repair has begun")
+	// Not between two batches: the journal is read until it holds intents
+	// whose outcome is not there yet.
+	open := false
+	for deadline := time.Now().Add(10 * time.Second); !open && shut() < leaked/2 && time.Now().Before(deadline); {
+		open = len(unfinished(first.journal())) > 0
+	}
 	first.Kill()
 	atKill := shut()
 	require.Less(t, atKill, leaked, "it was killed in the middle")
 	records := first.journal()
 	intents := byType(records, remedy.TypeIntent)
 	assert.GreaterOrEqual(t, len(intents), atKill, "what was done is on disk: an intent comes before its act")
-	t.Logf("killed with %d of %d shut; journal: %d intents, %d applied, %d verified", atKill, leaked,
-		len(intents), len(byType(records, remedy.TypeApplied)), len(byType(records, remedy.TypeVerified)))
+	t.Logf("killed with %d of %d shut; journal: %d intents, %d applied, %d verified, %d without an outcome", atKill, leaked,
+		len(intents), len(byType(records, remedy.TypeApplied)), len(byType(records, remedy.TypeVerified)), len(unfinished(records)))
 
 	said, err := w.memguard("journal", "--directory", first.state)
 	require.NoError(t, err, said)
@@ -46,21 +52,27 @@ func TestKilledInTheMiddleOfARepair(t *testing.T) {
 		"the rest is repaired after the restart")
 	require.NoError(t, second.Stop(15*time.Second))
 	records = second.journal()
-	acts, ends := map[uint64]int{}, map[string]int{}
+	assert.Empty(t, unfinished(records), "every intent has an outcome")
+	// An intent that the kill kept from being carried out is withdrawn, and its
+	// socket may be acted on later. Carried out is each at most once.
+	acts := map[uint64]int{}
 	for _, r := range byType(records, remedy.TypeIntent) {
 		acts[r.Object.Cookie]++
 	}
+	for _, r := range byType(records, remedy.TypeWithdrawn) {
+		acts[r.Object.Cookie]--
+	}
 	for cookie, n := range acts {
-		assert.Equal(t, 1, n, "socket with cookie %d is acted on once", cookie)
+		assert.LessOrEqual(t, n, 1, "socket with cookie %d is acted on once", cookie)
 	}
-	for _, kind := range []remedy.Type{remedy.TypeVerified, remedy.TypeFailed, remedy.TypeRaced, remedy.TypeUnknown, remedy.TypeWithdrawn} {
-		for _, r := range byType(records, kind) {
-			ends[r.ID]++
-		}
+	ended := 0
+	for _, kind := range outcomes {
+		of := byType(records, kind)
+		ended += len(of)
+		t.Logf("%d %s", len(of), kind)
 	}
-	for _, r := range byType(records, remedy.TypeIntent) {
-		assert.Equal(t, 1, ends[r.ID], "intent %s has one outcome", r.ID)
-	}
+	assert.Equal(t, len(byType(records, remedy.TypeIntent)), ended, "each intent has one outcome")
+	assert.Empty(t, byType(records, remedy.TypeFailed))
 	assertOnce(t, w.sink.Events())
 }
 

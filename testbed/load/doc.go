@@ -5,4 +5,4 @@
 // retries, each worker has one connection of its own, and a reset is counted
 // as a reset. net/http's client would hide just what the demo must show, since
 // it silently repeats a GET whose reused connection broke.
-package load // import "github.com/otel-memguard/memguard/testbed/load"
+package load

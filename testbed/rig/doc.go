@@ -5,4 +5,4 @@
 // starts the targets and the collector, remembers every pid that it started
 // and ends just those, receives events in a real OTLP receiver, and judges
 // what happened from the kernel's tables and from the targets themselves.
-package rig // import "github.com/otel-memguard/memguard/testbed/rig"
+package rig

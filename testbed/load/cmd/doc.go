@@ -3,4 +3,4 @@
 
 // Command cmd makes a fixed load on one loopback address and writes what the
 // client saw as JSON.
-package main // import "github.com/otel-memguard/memguard/testbed/load/cmd"
+package main

@@ -5,4 +5,4 @@
 // leaks: sockets in CLOSE_WAIT, unread responses, files, goroutines, inotify
 // watches, timers, entries of a map. With --fixed it does the same work and
 // closes what it opens. The testbed and the demo watch it from outside.
-package main // import "github.com/otel-memguard/memguard/testbed/targets/leaky"
+package main

@@ -5,4 +5,4 @@
 // that answers one line and closes, and one that keeps connections open and
 // echoes. It is a process of its own, so that its ends of the connections are
 // not the leaky server's.
-package main // import "github.com/otel-memguard/memguard/testbed/targets/upstream"
+package main
