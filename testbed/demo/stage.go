@@ -143,7 +143,8 @@ func (s *stage) startCollector(ctx context.Context, path, config string) error {
 	s.collector, _, err = rig.Start(ctx, rig.Spec{
 		Name: "collector", Path: path, Args: []string{"--config", config}, Dir: s.dir,
 		Env: []string{
-			"MEMGUARD_DIR=" + state, "MEMGUARD_OTLP_ENDPOINT=" + s.sink.Endpoint,
+			"MEMGUARD_DIR=" + state, "MEMGUARD_RUNTIME_DIR=" + state,
+			"MEMGUARD_OTLP_ENDPOINT=" + s.sink.Endpoint,
 			"MEMGUARD_PROMETHEUS_ENDPOINT=" + prometheus,
 			"MEMGUARD_TELEMETRY_HOST=" + host, "MEMGUARD_TELEMETRY_PORT=" + port,
 			"MEMGUARD_WATCH=" + filepath.Join(s.dir, "*-shop"), "MEMGUARD_TARGET=" + filepath.Join(s.dir, leakyName),

@@ -138,7 +138,7 @@ func (w *world) config() settings {
 	})
 	s.set("extensions::file_storage", map[string]any{"directory": state + "/storage", "create_directory": true})
 	s.set("extensions::auto_fix", map[string]any{
-		"mode": "enforce", "directory": state, "watch_interval": "500ms",
+		"mode": "enforce", "directory": state, "runtime_directory": state, "watch_interval": "500ms",
 		"limits": map[string]any{"cooldown": "500ms", "process_per_minute": 6000, "executable_per_minute": 6000, "total_per_minute": 6000},
 		"policies": []any{map[string]any{
 			"name":        "leaky only",
