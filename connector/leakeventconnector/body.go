@@ -99,13 +99,14 @@ func writeFigures(b *strings.Builder, f *leak.Finding) {
 		b.WriteByte('.')
 	}
 	if known(f.Value) {
-		b.WriteString(" Now " + quantity(f, f.Value))
-		if known(f.Limit) {
-			b.WriteString(" of " + quantity(f, f.Limit))
-			if f.LimitScope != "" {
-				b.WriteString(" (limit of the " + f.LimitScope + ")")
-			}
+		b.WriteString(" Now " + quantity(f, f.Value) + ".")
+	}
+	if known(f.Limit) {
+		b.WriteString(" Limit")
+		if f.LimitScope != "" {
+			b.WriteString(" of the " + f.LimitScope)
 		}
+		b.WriteString(" " + quantity(f, f.Limit))
 		if known(f.TimeToExhaustion) {
 			b.WriteString(", reached in about " + span(f.TimeToExhaustion))
 		}

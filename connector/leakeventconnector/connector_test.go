@@ -93,7 +93,7 @@ func TestConfirmedLeakIsAnEvent(t *testing.T) {
 	assert.Equal(t, "likely", attrs[leak.AttrEvidencePrevious])
 	assert.Equal(t, eventID(&f), attrs[leak.AttrEventID])
 	assert.Equal(t, "proxy (pid 4711): sockets at 10.0.0.5:8080 are leaking, confirmed by proof. Growth 30 a minute since 2026-11-23 02:00:00 UTC. "+
-		"Now 812 of 1024 (limit of the process), reached in about 7 min. Why: 40 sockets in close_wait whose peer is gone. "+
+		"Now 812. Limit of the process 1024, reached in about 7 min. Why: 40 sockets in close_wait whose peer is gone. "+
 		"Next: look where this program talks to 10.0.0.5:8080: a response body that is not read and closed, or a connection that is not closed when the peer hangs up.",
 		lr.Body().Str())
 }

@@ -83,17 +83,10 @@ func (s *survival) claim() claim {
 	return c
 }
 
-func (p *proof) claim() claim {
-	c := claim{basis: leak.BasisProof, source: p.source, value: p.value, onset: p.since, growth: math.NaN(), evidence: math.NaN(), p99: math.NaN(), interval: p.interval}
-	if p.confirmed {
-		c.state = leak.StateConfirmed
-		c.detail = fmt.Sprintf("%.0f objects are proven leaked by their mechanism, in %d scans in a row", p.value, p.scans)
-	}
-	c.dropped = p.ended
-	if span := float64(p.at-p.since) / 1e9; span > 0 && p.scans > 0 {
-		c.growth = (p.value - p.first) / span
-	}
-	return c
+// unknownClaim claims nothing, and knows no numbers.
+func unknownClaim(b leak.Basis) claim {
+	nan := math.NaN()
+	return claim{basis: b, growth: nan, evidence: nan, p99: nan}
 }
 
 func (c *claim) reason() string {

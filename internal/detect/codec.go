@@ -12,7 +12,7 @@ import (
 )
 
 // Version of the persisted form. Another version is not read.
-const Version = 1
+const Version = 2
 
 // The errors of Decode.
 var (

@@ -212,9 +212,9 @@ func (c *codec) survival(s *survival) {
 
 func (c *codec) proof(p *proof) {
 	c.str(&p.source)
-	c.f64(&p.first)
+	c.f64(&p.grown)
 	c.f64(&p.value)
-	for _, v := range []*int64{&p.since, &p.interval, &p.at} {
+	for _, v := range []*int64{&p.since, &p.interval, &p.at, &p.above} {
 		c.i64(v)
 	}
 	c.int(&p.scans)

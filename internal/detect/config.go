@@ -48,6 +48,8 @@ type Survival struct {
 type Proof struct {
 	Threshold float64 // objects proven leaked
 	Scans     int     // consecutive scans in which they are there
+	// Hold is how long fewer than Threshold must be there before it is over.
+	Hold time.Duration
 }
 
 // AtRisk configures time to exhaustion.
@@ -62,7 +64,7 @@ func DefaultConfig() Config {
 		TimeScale: 1, MinAge: 10 * time.Minute, MaxFillTime: 12 * time.Hour,
 		BudgetLikely: 10, BudgetConfirmed: 1,
 		Survival: Survival{MaxIdleLife: time.Hour, Floor: 2 * time.Minute, MinClosed: 100, MinOld: 20, RequireIdle: true},
-		Proof:    Proof{Threshold: 3, Scans: 3},
+		Proof:    Proof{Threshold: 3, Scans: 3, Hold: 30 * time.Minute},
 		AtRisk:   AtRisk{Horizon: time.Hour, MinUsage: 0.2},
 	}
 }
@@ -87,6 +89,7 @@ func (c *Config) Validate() error {
 	bad(c.Survival.MinOld >= 3, "survival::min_old", c.Survival.MinOld, "3 or more")
 	bad(c.Proof.Threshold >= 1 && !math.IsInf(c.Proof.Threshold, 0), "proof::threshold", c.Proof.Threshold, "1 or more")
 	bad(c.Proof.Scans >= 2 && c.Proof.Scans <= 1000, "proof::scans", c.Proof.Scans, "between 2 and 1000")
+	bad(c.Proof.Hold >= 0, "proof::hold", c.Proof.Hold, "0 or more")
 	bad(c.AtRisk.Horizon > 0, "at_risk::horizon", c.AtRisk.Horizon, "more than 0")
 	bad(c.AtRisk.MinUsage >= 0 && c.AtRisk.MinUsage < 1, "at_risk::min_usage", c.AtRisk.MinUsage, "at least 0 and less than 1")
 	return errors.Join(errs...)

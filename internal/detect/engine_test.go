@@ -45,7 +45,10 @@ func TestStateOfASeriesFitsInAKilobyte(t *testing.T) {
 
 func TestProof(t *testing.T) {
 	t.Parallel()
-	e := newEngine(t)
+	cfg := DefaultConfig()
+	cfg.Proof.Hold = 0
+	e, err := New(&cfg)
+	require.NoError(t, err)
 	l := NewLife("test", &leak.Process{}, nil, 0)
 	s := l.Series(e, &Spec{Metric: leak.MetricSocketAbandoned, Kind: leak.KindSocket, Site: ":80", Use: UseProof})
 	var states []leak.State

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"hash/fnv"
+	"math"
 	"strconv"
 	"time"
 
@@ -113,13 +114,14 @@ func (f *finding) before(o *finding) bool {
 	return f.Since.Before(o.Since)
 }
 
-// exhaustion completes a finding whose series has a limit.
+// exhaustion completes a finding by the limit of s: its own series, or the sum
+// to which its objects count.
 func (f *finding) exhaustion(s *Series) {
 	limit, known := f.group.life.limit(s.spec.Limit)
 	if !known {
 		return
 	}
-	f.Limit, f.LimitScope = limit, s.spec.Scope
+	f.Limit, f.LimitScope, f.TimeToExhaustion = limit, s.spec.Scope, math.NaN()
 	if f.Growth > 0 {
 		f.TimeToExhaustion = max(0, limit-s.value) / f.Growth
 	}

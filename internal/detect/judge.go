@@ -63,8 +63,13 @@ func (e *Engine) follow(f *finding) {
 		f.Value = s.value
 		if s.spec.Limit != "" {
 			f.exhaustion(s)
+			return
 		}
-		return
+	}
+	if f.Kind.Descriptor() {
+		if sum := f.group.life.descriptors(); sum != nil {
+			f.exhaustion(sum)
+		}
 	}
 }
 
@@ -129,7 +134,7 @@ func (g *group) strongest(p *plan) claim {
 			}
 		case UseProof:
 			if s.last > g.proof.at {
-				g.proof.add(&p.cfg.Proof, s.last, s.value)
+				g.proof.add(&p.cfg.Proof, p.hold, s.last, s.value)
 			}
 		}
 	}

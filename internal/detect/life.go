@@ -137,6 +137,17 @@ func (l *Life) SetStart(start int64) {
 	l.start = start
 }
 
+// descriptors is the series of all descriptors of the process, nil where there
+// is none.
+func (l *Life) descriptors() *Series {
+	for _, s := range l.limited {
+		if s.spec.Kind == leak.KindDescriptor && s.spec.Site == "" {
+			return s
+		}
+	}
+	return nil
+}
+
 // SetLimit takes the newest value of a limit.
 func (l *Life) SetLimit(t int64, name string, value float64) Refusal {
 	if math.IsNaN(value) || value <= 0 {

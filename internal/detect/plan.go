@@ -46,6 +46,7 @@ type plan struct {
 	base      int64 // ns of the shortest block
 	minAge    int64
 	fill      uint32 // max_fill_time in shortest blocks
+	hold      int64  // ns without a new proof after which a proven leak is over
 	day       uint32 // 24 h in shortest blocks
 	quiet     uint32 // 26 h: no record so long means a plateau
 	ringShift int    // level whose blocks the first ring keeps
@@ -66,6 +67,7 @@ func newPlan(cfg *Config) *plan {
 	scaled := func(d time.Duration) int64 { return max(1, int64(float64(d)/cfg.TimeScale)) }
 	p.base = scaled(baseBlock)
 	p.minAge = scaled(cfg.MinAge)
+	p.hold = scaled(cfg.Proof.Hold)
 	p.fill = uint32((cfg.MaxFillTime + baseBlock - 1) / baseBlock)
 	p.day = uint32(24 * time.Hour / baseBlock)
 	p.quiet = uint32(recordWindow / baseBlock)

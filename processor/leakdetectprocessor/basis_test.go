@@ -98,7 +98,7 @@ func TestSurvivalEndToEnd(t *testing.T) {
 
 func TestProofEndToEnd(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, nil, nil)
+	r := newRig(t, nil, func(c *Config) { c.Proof.Hold = 0 })
 	for i, v := range []float64{1, 4, 4, 5, 9, 2, 0, 0, 0} {
 		r.consume(newBatch(epoch.Add(time.Duration(i)*10*time.Second), 10).
 			sum(leak.MetricSocketAbandoned, v, leak.AttrSite, "10.0.0.1:80").md)

@@ -74,6 +74,8 @@ type SurvivalConfig struct {
 type ProofConfig struct {
 	Threshold float64 `mapstructure:"threshold"`
 	Scans     int     `mapstructure:"scans"`
+	// Hold is how long fewer than Threshold must be there before it is over.
+	Hold time.Duration `mapstructure:"hold"`
 }
 
 // AtRiskConfig configures time to exhaustion.

@@ -22,12 +22,14 @@ func stored(disk *memoryStorage, more ...func(*Config)) (fakeHost, func(*Config)
 	}
 }
 
+func noHold(c *Config) { c.Proof.Hold = 0 }
+
 // kill -9 right after the batch of the transition: the next collector goes on
 // with the finding, its id and its Since, and makes no event again.
 func TestRestartMakesNoEventTwice(t *testing.T) {
 	t.Parallel()
 	disk := &memoryStorage{}
-	host, change := stored(disk)
+	host, change := stored(disk, noHold)
 	r := newRig(t, host, change)
 	for i := range 3 {
 		r.consume(abandoned(i, 5).md)
@@ -35,7 +37,7 @@ func TestRestartMakesNoEventTwice(t *testing.T) {
 	before := r.findings()
 	require.Equal(t, []leak.State{leak.StateConfirmed}, transitions(before))
 
-	host, change = stored(disk.crash())
+	host, change = stored(disk.crash(), noHold)
 	second := newRig(t, host, change)
 	second.consume(abandoned(2, 5).md) // the receiver sends the same scan again
 	for i := 3; i < 6; i++ {

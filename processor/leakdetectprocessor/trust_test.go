@@ -55,7 +55,7 @@ func TestMarkOfAnotherHostIsNoTrust(t *testing.T) {
 func TestProposesEveryBatchAndTheEnd(t *testing.T) {
 	t.Parallel()
 	fix := &fakeRemediator{}
-	r := newRig(t, fakeHost{remediatorID: fix}, func(c *Config) { c.Remediation = &remediatorID })
+	r := newRig(t, fakeHost{remediatorID: fix}, func(c *Config) { c.Remediation, c.Proof.Hold = &remediatorID, 0 })
 	r.ctx = asLocal(r.ctx)
 	for i, v := range []float64{5, 5, 5, 6, 7, 0, 0, 0, 0} {
 		r.consume(abandoned(i, v).md)
