@@ -150,7 +150,40 @@ func TestAbandonedSockets(t *testing.T) {
 	p := scan(t, s, now.Add(59*time.Second), h.pid())
 	assert.Zero(t, findSite(t, p.Detail, "socket", l.Addr().String()).Abandoned)
 	p = scan(t, s, now.Add(61*time.Second), h.pid())
-	assert.EqualValues(t, 3, findSite(t, p.Detail, "socket", l.Addr().String()).Abandoned)
+	site = findSite(t, p.Detail, "socket", l.Addr().String())
+	assert.EqualValues(t, 3, site.Abandoned)
+
+	for range 2 * lifetimesNeeded {
+		site.Lifetime.add(time.Hour)
+	}
+	p = scan(t, s, now.Add(62*time.Second), h.pid())
+	assert.EqualValues(t, 3, findSite(t, p.Detail, "socket", l.Addr().String()).Abandoned, "a longer p99 takes none of them back")
+}
+
+// A process that no longer climbs, and was not asked for, is reported while it
+// holds abandoned sockets.
+func TestAbandonedSocketsMakeASuspect(t *testing.T) {
+	h := startHolder(t)
+	var lc net.ListenConfig
+	lc.SetMultipathTCP(false)
+	l, err := lc.Listen(t.Context(), "tcp4", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = l.Close() })
+	h.do(t, "dial 1 tcp4 %s", l.Addr())
+	c, err := l.Accept()
+	require.NoError(t, err)
+	require.NoError(t, c.Close())
+
+	s := detailed(t, func(o *Options) {
+		o.Abandoned = time.Minute
+		o.DetailWant = func(*Facts) bool { return false }
+	})
+	now := time.Now()
+	assert.Nil(t, scan(t, s, now, h.pid()).Detail)
+	assert.Nil(t, scan(t, s, now.Add(30*time.Second), h.pid()).Detail)
+	p := scan(t, s, now.Add(91*time.Second), h.pid())
+	require.NotNil(t, p.Detail)
+	assert.EqualValues(t, 1, findSite(t, p.Detail, "socket", l.Addr().String()).Abandoned)
 }
 
 func TestSuspectsAreHeld(t *testing.T) {

@@ -24,7 +24,7 @@ func (s *Scanner) follow(o *object, e *socket) {
 	}
 	s.followTraffic(o, e)
 	if e.state != sockdiag.StateCloseWait || !s.sockets.peerGone(e, &o.peerSeen) {
-		o.goneSince = time.Time{}
+		o.goneSince, o.abandoned = time.Time{}, false
 		return
 	}
 	if o.goneSince.IsZero() {
@@ -40,7 +40,7 @@ func (s *Scanner) followTraffic(o *object, e *socket) {
 	}
 	used := e.bytes != o.bytes
 	if used && o.walk != 0 {
-		o.goneSince = time.Time{}
+		o.goneSince, o.abandoned = time.Time{}, false
 		if o.idle >= s.opts.Idle {
 			o.site.Pool = true
 		}
@@ -70,16 +70,23 @@ func (s *Scanner) followUnattached(o *object) {
 		return
 	}
 	o.site.Sockets[TransportTCP][StateUnattached]++
-	o.goneSince = time.Time{}
+	o.goneSince, o.abandoned = time.Time{}, false
 }
 
+// countAbandoned counts a socket that has been alone for long enough. Once it
+// counts it goes on to, though the site's p99 may rise: what was long enough
+// does not become too short.
 func (s *Scanner) countAbandoned(o *object) {
-	wait := s.opts.Abandoned
-	if p99, ok := o.site.Lifetime.p99Bound(lifetimesNeeded); ok {
-		wait = max(wait, abandonedFactor*p99)
+	if !o.abandoned {
+		wait := s.opts.Abandoned
+		if p99, ok := o.site.Lifetime.p99Bound(lifetimesNeeded); ok {
+			wait = max(wait, abandonedFactor*p99)
+		}
+		o.abandoned = s.now.Sub(o.goneSince) >= wait
 	}
-	if s.now.Sub(o.goneSince) >= wait {
+	if o.abandoned {
 		o.site.Abandoned++
+		s.walker.abandoned = true
 	}
 }
 

@@ -29,6 +29,7 @@ type object struct {
 	idle        time.Duration
 	goneSince   time.Time // since when its peer is known to be gone
 	peerSeen    bool      // its peer was once in the tables
+	abandoned   bool      // and that for long enough
 }
 
 // objectTable is a slab, so that walks cause no garbage.

@@ -10,18 +10,19 @@ import (
 
 // walker is the state of the walk over one process's descriptors.
 type walker struct {
-	l       *life
-	between time.Time // middle between the walk before and this
-	first   bool
-	read    int
-	files   int
-	inotify int64
-	epoll   int64
-	foreign bool // sockets of another network namespace were met
-	scratch []byte
-	seed    maphash.Seed
-	seeded  bool
-	visitFn func(*descriptor)
+	l         *life
+	between   time.Time // middle between the walk before and this
+	first     bool
+	read      int
+	files     int
+	inotify   int64
+	epoll     int64
+	foreign   bool // sockets of another network namespace were met
+	abandoned bool // abandoned sockets were met
+	scratch   []byte
+	seed      maphash.Seed
+	seeded    bool
+	visitFn   func(*descriptor)
 }
 
 // walk reads every descriptor of one process, and returns how many.
@@ -34,7 +35,7 @@ func (s *Scanner) walk(l *life) int {
 		w.seed, w.seeded = maphash.MakeSeed(), true
 	}
 	w.l, w.read, w.files, w.inotify, w.epoll = l, 0, 0, 0, 0
-	w.first, w.foreign = l.walk == 0, false
+	w.first, w.foreign, w.abandoned = l.walk == 0, false, false
 	w.between = s.now
 	if !w.first {
 		w.between = l.walked.Add(s.now.Sub(l.walked) / 2)
@@ -60,7 +61,7 @@ func (s *Scanner) walk(l *life) int {
 	}
 	s.bury(l)
 	s.stats.Folded += int(l.sites.finish(s.now))
-	if l.watches.observe(w.inotify + w.epoll) {
+	if l.watches.observe(w.inotify+w.epoll) || w.abandoned {
 		l.heldUntil = s.now.Add(s.opts.Hold)
 	}
 	if l.class(s.now) != classRest {
