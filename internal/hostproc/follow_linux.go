@@ -27,10 +27,7 @@ func (s *Scanner) follow(o *object, e *socket) {
 		o.goneSince, o.abandoned = time.Time{}, false
 		return
 	}
-	if o.goneSince.IsZero() {
-		o.goneSince = s.now
-	}
-	s.countAbandoned(o)
+	s.countAbandoned(o, e)
 }
 
 // followTraffic counts idle sockets and learns which sites are pools.
@@ -76,18 +73,35 @@ func (s *Scanner) followUnattached(o *object) {
 // countAbandoned counts a socket that has been alone for long enough. Once it
 // counts it goes on to, though the site's p99 may rise: what was long enough
 // does not become too short.
-func (s *Scanner) countAbandoned(o *object) {
+func (s *Scanner) countAbandoned(o *object, e *socket) {
 	if !o.abandoned {
-		wait := s.opts.Abandoned
-		if p99, ok := o.site.Lifetime.p99Bound(lifetimesNeeded); ok {
-			wait = max(wait, abandonedFactor*p99)
-		}
-		o.abandoned = s.now.Sub(o.goneSince) >= wait
+		o.abandoned = s.alone(o, e)
 	}
 	if o.abandoned {
 		o.site.Abandoned++
 		s.walker.abandoned = true
 	}
+}
+
+// alone reports that the peer was gone for long enough, and asks the kernel
+// about it at the begin and at the end of that time.
+func (s *Scanner) alone(o *object, e *socket) bool {
+	wait := s.opts.Abandoned
+	if p99, ok := o.site.Lifetime.p99Bound(lifetimesNeeded); ok {
+		wait = max(wait, abandonedFactor*p99)
+	}
+	begun := !o.goneSince.IsZero()
+	if begun && s.now.Sub(o.goneSince) < wait {
+		return false
+	}
+	if !s.sockets.peerSurelyGone(e, &o.peerSeen) {
+		o.goneSince = time.Time{}
+		return false
+	}
+	if !begun {
+		o.goneSince = s.now
+	}
+	return begun
 }
 
 // transportOf asks the socket file system what an unknown socket is (net/socket.c,

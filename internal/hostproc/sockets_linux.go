@@ -18,6 +18,7 @@ type socket struct {
 	transport     uint8
 	state         uint8
 	local, remote netip.AddrPort
+	device        uint32        // index of the one it is bound to, 0 if none
 	idle          time.Duration // since the last byte in either direction; -1 where unknown
 	bytes         uint64        // in both directions
 	nameAt        uint32        // of AF_UNIX, in sockets.names
@@ -89,7 +90,6 @@ func (s *sockets) load() {
 	clear(s.listen[:])
 	if err := s.dump(); err != nil {
 		s.stats.SocketDumpErrors++
-		s.broken = !errors.Is(err, sockdiag.ErrInterrupted)
 	}
 }
 
@@ -97,15 +97,14 @@ func (s *sockets) dump() error {
 	if s.conn == nil {
 		conn, err := sockdiag.Open()
 		if err != nil {
+			s.broken = true
 			return fmt.Errorf("dump sockets: %w", err)
 		}
 		s.conn = conn
 	}
-	return errors.Join(
-		s.conn.TCP(sockdiag.AllStates, s.addTCP),
-		s.conn.UDP(sockdiag.AllStates, s.addUDP),
-		s.conn.Unix(s.addUnix),
-	)
+	tcp := s.conn.TCP(sockdiag.AllStates, s.addTCP)
+	s.broken = tcp != nil
+	return errors.Join(tcp, s.conn.UDP(sockdiag.AllStates, s.addUDP), s.conn.Unix(s.addUnix))
 }
 
 func (s *sockets) addInet(transport uint8, k *sockdiag.Socket) bool {
@@ -122,7 +121,7 @@ func (s *sockets) addInet(transport uint8, k *sockdiag.Socket) bool {
 		}
 		return true
 	}
-	e := socket{transport: transport, state: k.State, local: k.Local, remote: k.Remote, idle: -1}
+	e := socket{transport: transport, state: k.State, local: k.Local, remote: k.Remote, device: k.Interface, idle: -1}
 	if k.HasInfo {
 		e.idle = min(k.LastDataSent, k.LastDataRecv)
 		e.bytes = k.BytesReceived + k.BytesAcked
@@ -240,6 +239,24 @@ func (s *sockets) peerGone(e *socket, seen *bool) bool {
 		return true
 	default:
 		return *seen || !s.translated
+	}
+}
+
+// peerSurelyGone asks the kernel once more, by exact look-up: a dump may pass
+// over a living socket, so that its silence is a hint and no proof.
+func (s *sockets) peerSurelyGone(e *socket, seen *bool) bool {
+	peer, err := s.conn.FindPeer(&sockdiag.ID{
+		Family: sockdiag.FamilyIPv6, Protocol: sockdiag.ProtocolTCP, Local: e.local, Remote: e.remote, Interface: e.device,
+	})
+	switch {
+	case err != nil:
+		s.stats.SocketDumpErrors++
+		return false
+	case peer == sockdiag.PeerAbsent:
+		return *seen || !s.translated
+	default:
+		*seen = true
+		return peer == sockdiag.PeerOrphan
 	}
 }
 

@@ -78,9 +78,11 @@ func Read(proc, hostID, bootID string, pid int32) (leak.Identity, error) {
 	if id.StartTicks, err = StartTicks(text); err != nil {
 		return id, fmt.Errorf("process %d: %w", pid, err)
 	}
-	var st unix.Stat_t
-	if err := unix.Stat(filepath.Join(dir, "exe"), &st); err == nil {
-		id.ExeDev, id.ExeIno = st.Dev, st.Ino
+	// A program may lie on a file system that hangs: its server is not asked.
+	var st unix.Statx_t
+	err = unix.Statx(unix.AT_FDCWD, filepath.Join(dir, "exe"), unix.AT_STATX_DONT_SYNC|unix.AT_NO_AUTOMOUNT, unix.STATX_INO, &st)
+	if err == nil {
+		id.ExeDev, id.ExeIno = unix.Mkdev(st.Dev_major, st.Dev_minor), st.Ino
 	}
 	return id, nil
 }
