@@ -30,7 +30,8 @@ func (s *Scanner) detail() {
 	slices.SortFunc(s.queue, func(a, b *life) int {
 		return cmp.Or(cmp.Compare(a.class(s.now), b.class(s.now)), cmp.Compare(a.walkScan, b.walkScan), cmp.Compare(a.id, b.id))
 	})
-	left := int64(s.opts.Budget)
+	budget, used := int64(s.opts.Budget), int64(0)
+	left := max(0, budget-s.debt)
 	for _, l := range s.queue {
 		if l.Descriptors == 0 || (!l.denied.IsZero() && s.now.Sub(l.denied) < deniedRetry) {
 			if !l.denied.IsZero() {
@@ -38,16 +39,20 @@ func (s *Scanner) detail() {
 			}
 			continue
 		}
-		// One process larger than the whole budget gets its turn too.
-		fits := l.Descriptors <= left || left == int64(s.opts.Budget)
+		// One process larger than the whole budget gets its turn too, out of
+		// the budget of the scans that follow.
+		fits := l.Descriptors <= left || used == 0 && s.debt == 0
 		if left <= 0 || !fits {
 			if l.class(s.now) != classRest {
 				s.stats.Deferred++
 			}
 			continue
 		}
-		left -= int64(s.walk(l))
+		n := int64(s.walk(l))
+		used += n
+		left -= n
 	}
+	s.debt = max(0, s.debt+used-budget)
 }
 
 // Classes of processes in the order in which they get detail.

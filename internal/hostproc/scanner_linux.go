@@ -64,6 +64,7 @@ type Scanner struct {
 	stats  Stats
 	out    []*Process
 	queue  []*life
+	debt   int64 // descriptors read beyond the budgets so far
 	walker walker
 
 	measureFn func(*record) bool
@@ -165,7 +166,9 @@ func (s *Scanner) measure(r *record) bool {
 }
 
 // recheck looks whether a life went on in another program. It returns nil
-// where it ended.
+// where it ended. Of a program that may not be read only the name is known,
+// which a program may change itself: there exec cannot be told, and the life
+// goes on under its new name.
 func (s *Scanner) recheck(l *life, r *record) *life {
 	dev, ino := s.proc.exeIdentity(l.pid)
 	if dev != l.Identity.ExeDev || ino != l.Identity.ExeIno {
@@ -173,8 +176,14 @@ func (s *Scanner) recheck(l *life, r *record) *life {
 		return nil
 	}
 	l.layout = r.layout
-	if l.comm != string(r.comm) {
-		l.comm = string(r.comm)
+	if l.comm == string(r.comm) {
+		return l
+	}
+	l.comm = string(r.comm)
+	if l.Facts.Path == "" { // all that is known of the program
+		f := l.Facts
+		f.Name = cleanText(l.comm)
+		s.setFacts(l, f)
 	}
 	return l
 }

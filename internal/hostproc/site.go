@@ -48,7 +48,7 @@ type Site struct {
 	Pool bool
 
 	kind       uint8
-	raw        string // before cleaning
+	raw        []string // before cleaning
 	admitted   bool
 	seenWalks  int
 	lastSeen   time.Time
@@ -137,11 +137,26 @@ func (t *siteTable) get(kind uint8, name []byte, now time.Time) *Site {
 		return t.otherOf(kind, now)
 	}
 	raw := string(name)
-	s := newSite(kind, leak.CleanSite(raw), now)
-	s.raw = raw
+	clean := leak.CleanSite(raw)
+	s := t.named(kind, clean)
+	if s == nil {
+		s = newSite(kind, clean, now)
+		t.list = append(t.list, s)
+	}
+	s.raw = append(s.raw, raw)
 	t.byName[kind][raw] = s
-	t.list = append(t.list, s)
 	return s
+}
+
+// named finds a site by its clean name: names that a process chose may differ
+// in control characters only, and are one series.
+func (t *siteTable) named(kind uint8, clean string) *Site {
+	for _, s := range t.list {
+		if s.kind == kind && s.Name == clean {
+			return s
+		}
+	}
+	return nil
 }
 
 func newSite(kind uint8, name string, now time.Time) *Site {
@@ -214,7 +229,9 @@ func (t *siteTable) remove(s *Site) {
 	if s.admitted {
 		t.admitted[s.kind]--
 	}
-	delete(t.byName[s.kind], s.raw)
+	for _, raw := range s.raw {
+		delete(t.byName[s.kind], raw)
+	}
 }
 
 func (t *siteTable) admit(s *Site, now time.Time) {

@@ -114,3 +114,19 @@ func TestFoldedLifetimesAccumulate(t *testing.T) {
 		}
 	}
 }
+
+// Names that a process chose may differ in control characters only: they are
+// one series, not two points of one.
+func TestNamesThatCleanAlikeAreOneSite(t *testing.T) {
+	t.Parallel()
+	table := newSiteTable(4, time.Hour)
+	now := time.Now()
+	names := map[string]int64{"/a\nb": 1, "/a\tb": 2, "/a\x01b": 3}
+	for range 3 {
+		walkSites(table, now, names)
+		assert.Len(t, table.report, 1)
+		assert.Equal(t, map[string]int64{"/a?b": 6}, reported(table))
+	}
+	walkSites(table, now.Add(2*time.Hour), nil)
+	assert.Empty(t, table.byName[kindFile], "all spellings leave with the site")
+}

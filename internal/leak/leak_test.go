@@ -188,6 +188,15 @@ func FuzzCleanSite(f *testing.F) {
 	})
 }
 
+func TestLongSitesStayApart(t *testing.T) {
+	t.Parallel()
+	head, tail := strings.Repeat("a", 100), strings.Repeat("z", 100)
+	one, other := CleanSite(head+"1"+tail), CleanSite(head+"2"+tail)
+	assert.NotEqual(t, one, other)
+	assert.True(t, strings.HasPrefix(one, "aaaa"))
+	assert.True(t, strings.HasSuffix(one, "zzzz"))
+}
+
 func TestKinds(t *testing.T) {
 	t.Parallel()
 	for _, k := range Kinds() {

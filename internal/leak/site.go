@@ -4,6 +4,8 @@
 package leak
 
 import (
+	"fmt"
+	"hash/fnv"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -26,7 +28,7 @@ func SocketSite(local, remote netip.AddrPort, serverPort func(port uint16) bool)
 
 // CleanSite makes a string that a watched process chose (a path, a socket
 // name) fit to be a site: valid UTF-8, no control characters, bounded in
-// length with its head and tail kept.
+// length with its head and tail kept and a hash of what was cut out.
 func CleanSite(s string) string {
 	s = strings.Map(func(r rune) rune {
 		if r == utf8.RuneError || unicode.IsControl(r) {
@@ -37,7 +39,9 @@ func CleanSite(s string) string {
 	if len(s) <= MaxSiteLength {
 		return s
 	}
-	const ellipsis = "…"
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(s))
+	ellipsis := fmt.Sprintf("…%08x…", h.Sum32())
 	half := (MaxSiteLength - len(ellipsis)) / 2
 	head, tail := half, len(s)-half
 	for head > 0 && !utf8.RuneStart(s[head]) {

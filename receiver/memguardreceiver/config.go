@@ -79,6 +79,9 @@ func (c *Config) Validate() error {
 	if c.ControllerConfig.InitialDelay < 0 {
 		wrong("initial_delay", c.ControllerConfig.InitialDelay, "is negative")
 	}
+	if c.ControllerConfig.Timeout < 0 {
+		wrong("timeout", c.ControllerConfig.Timeout, "is negative")
+	}
 	if !filepath.IsAbs(c.RootPath) {
 		wrong("root_path", fmt.Sprintf("%q", c.RootPath), "is not an absolute path")
 	}
