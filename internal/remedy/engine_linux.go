@@ -42,6 +42,7 @@ type Engine struct {
 	modeSaid bool
 
 	targets  map[string]*target // of the worker
+	lives    map[string]*life   // by instance id
 	nTargets atomic.Int64
 	nWatched atomic.Int64
 
@@ -53,26 +54,6 @@ type Engine struct {
 	stop    context.CancelFunc
 	wait    sync.WaitGroup
 	hook    func(stage string) // tests step in here
-}
-
-// target is a finding under treatment.
-type target struct {
-	finding  leak.Finding
-	policy   *Policy
-	action   Action // "" where there is only notice to give
-	interval time.Duration
-	seen     time.Time
-
-	notified  bool
-	rehearsed bool
-	refusedBy string
-	waiting   string    // id of the proposal that waits for approval
-	expires   time.Time // and until when
-	expired   bool
-	batch     int    // size of the next batch
-	stopped   string // why no batch follows
-	lastPass  time.Time
-	sockets   int // sockets of the process at the last look
 }
 
 // doneKey names an object that was acted on, for the time of this boot.
@@ -94,7 +75,7 @@ func NewEngine(set Settings) (*Engine, error) {
 		set: set, host: host{procfs: procfs{root: "/proc"}},
 		kill: NewKillSwitch(set.Directory), protected: DefaultProtected().plus(set.Protected),
 		queue: newQueue(set.QueueSize), news: make(chan struct{}, 1), mode: ModeDryRun,
-		targets: map[string]*target{}, limits: newLimiter(set.Limits), done: map[doneKey]bool{}, now: time.Now,
+		targets: map[string]*target{}, lives: map[string]*life{}, limits: newLimiter(set.Limits), done: map[doneKey]bool{}, now: time.Now,
 		hook: func(string) {},
 	}
 	e.watches = newWatchTable(set.MaxObjects, func() { e.count(CountWatchRefused, "", 1) })

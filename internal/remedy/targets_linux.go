@@ -19,6 +19,27 @@ const forgetAfter = 10
 // pipeline takes time too.
 const grace = 5 * time.Second
 
+// target is a finding under treatment.
+type target struct {
+	finding  leak.Finding
+	life     *life
+	policy   *Policy
+	action   Action // "" where there is only notice to give
+	interval time.Duration
+	seen     time.Time
+
+	notified  bool
+	rehearsed bool
+	refusedBy string
+	waiting   string    // id of the proposal that waits for approval
+	expires   time.Time // and until when
+	expired   bool
+	batch     int    // size of the next batch
+	stopped   string // why no batch follows
+	lastPass  time.Time
+	sockets   int // sockets of the process at the last look
+}
+
 // drain takes what leak_detect proposed.
 func (e *Engine) drain(now time.Time) {
 	for id, f := range e.queue.take() {

@@ -39,6 +39,9 @@ type order struct {
 	Error string `json:"error,omitempty"`
 }
 
+// moreOrders are orders that only some tests know.
+var moreOrders = map[string]func(o *order) error{}
+
 // victimMain is a program that leaks on order. It uses bare descriptors: the
 // net package would hold a second one wherever it hands one out.
 func victimMain() {
@@ -83,6 +86,10 @@ func victimMain() {
 				children = append(children, cmd)
 				kept = append(kept, inherited)
 				o.PID = cmd.Process.Pid
+			}
+		default:
+			if fn := moreOrders[o.Do]; fn != nil {
+				err = fn(&o)
 			}
 		}
 		if err != nil {
