@@ -16,18 +16,47 @@ import (
 
 const cursorName = "delivered"
 
-// readCursor returns the number of the last delivered record. A cursor that
-// cannot be read is 0: records are delivered again rather than lost.
-func readCursor(dir string) uint64 {
+// maxNumber is beyond every number that a journal can reach.
+const maxNumber = 1 << 62
+
+// readCursor returns the number of the last delivered record, 0 where there
+// is no cursor.
+func readCursor(dir string) (uint64, error) {
 	text, err := os.ReadFile(filepath.Join(dir, cursorName))
+	if errors.Is(err, os.ErrNotExist) {
+		return 0, nil
+	}
 	if err != nil {
-		return 0
+		return 0, fmt.Errorf("read journal cursor: %w", err)
 	}
 	n, err := strconv.ParseUint(strings.TrimSpace(string(text)), 10, 64)
 	if err != nil {
-		return 0
+		return 0, fmt.Errorf("read journal cursor: %w", err)
 	}
-	return n
+	return n, nil
+}
+
+// loadCursor believes a cursor only if it can be true: any other would keep
+// every record to come from the audit. Records are delivered again rather
+// than lost.
+func (j *Journal) loadCursor() {
+	cursor, err := readCursor(j.dir)
+	j.saved = cursor
+	known := cursor < j.next || len(j.segments) == 0
+	switch {
+	case err != nil:
+		j.opts.Damaged(err.Error())
+	case cursor >= maxNumber || !known:
+		j.opts.Damaged(fmt.Sprintf("journal cursor %d is beyond the newest record %d", cursor, j.next-1))
+		if len(j.segments) > 0 {
+			j.cursor = j.segments[0].first - 1
+		}
+	default:
+		j.cursor = cursor
+	}
+	if cursor < maxNumber {
+		j.next = max(j.next, cursor+1) // numbers never repeat
+	}
 }
 
 // Cursor returns the number of the last delivered record.
@@ -37,25 +66,42 @@ func (j *Journal) Cursor() uint64 {
 	return j.cursor
 }
 
-// Delivered moves the cursor to seq, never back. After a crash the file holds
-// the old number or the new one.
+// Delivered moves the cursor to seq, never back. An error says that it holds
+// for this run only, until the file can be written. After a crash the file
+// holds the old number or the new one.
 func (j *Journal) Delivered(seq uint64) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if seq <= j.cursor {
-		return nil
+	if j.lock == nil {
+		return os.ErrClosed
 	}
 	if seq >= j.next {
 		return fmt.Errorf("cursor %d is beyond the newest record %d", seq, j.next-1)
 	}
+	j.cursor = max(j.cursor, seq)
+	return j.saveCursor()
+}
+
+// saveCursor writes the cursor where the file has an older one. The records
+// come first: a cursor beyond the records on the disk would be taken for a
+// corrupt one.
+func (j *Journal) saveCursor() error {
+	if j.cursor == j.saved {
+		return nil
+	}
+	if j.file != nil {
+		if err := j.file.Sync(); err != nil {
+			return fmt.Errorf("sync journal: %w", err)
+		}
+	}
 	path := filepath.Join(j.dir, cursorName)
-	if err := writeSynced(path+".new", strconv.FormatUint(seq, 10)+"\n"); err != nil {
+	if err := writeSynced(path+".new", strconv.FormatUint(j.cursor, 10)+"\n"); err != nil {
 		return err
 	}
 	if err := os.Rename(path+".new", path); err != nil {
 		return fmt.Errorf("move journal cursor: %w", err)
 	}
-	j.cursor = seq
+	j.saved = j.cursor
 	return nil
 }
 
@@ -81,7 +127,10 @@ func (j *Journal) After(seq uint64, limit int, resume bool, use func(*Record) bo
 	if resume && seq >= j.readPos.low && seq <= j.readPos.seq {
 		pos = j.readPos
 	}
-	newest := j.next - 1
+	newest, dir := j.next-1, j.dir
+	if resume && j.lock != nil {
+		_ = j.saveCursor() // Delivered said so if it failed; it may be possible now
+	}
 	j.mu.Unlock()
 	var found []Record
 	last := seq
@@ -122,8 +171,10 @@ func (j *Journal) After(seq uint64, limit int, resume bool, use func(*Record) bo
 		pos.low = found[len(found)-1].Seq
 	}
 	j.mu.Lock()
-	j.readPos = pos
-	j.mu.Unlock()
+	defer j.mu.Unlock()
+	if j.dir == dir {
+		j.readPos = pos
+	}
 	return found, nil
 }
 

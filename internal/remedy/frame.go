@@ -18,9 +18,13 @@ import (
 // is one Record as JSON.
 const (
 	segmentMagic  = "MGJRNL1\n"
+	magicFamily   = "MGJRNL" // then one byte for the version
 	frameHeader   = 8
 	maxRecordSize = 1 << 20 // bytes
 )
+
+// ErrJournalFormat means that a segment was written by another version.
+var ErrJournalFormat = errors.New("journal segment has a format that this version does not read")
 
 // errTorn means that the bytes end in the middle of a frame or are not one:
 // what a crash leaves at the end of the newest segment.
@@ -52,7 +56,14 @@ type frameReader struct {
 func newFrameReader(in io.Reader) (*frameReader, error) {
 	f := &frameReader{in: bufio.NewReaderSize(in, 64<<10)}
 	var magic [len(segmentMagic)]byte
-	if _, err := io.ReadFull(f.in, magic[:]); err != nil || string(magic[:]) != segmentMagic {
+	if _, err := io.ReadFull(f.in, magic[:]); err != nil {
+		return nil, tornIfShort(err)
+	}
+	switch {
+	case string(magic[:]) == segmentMagic:
+	case string(magic[:len(magicFamily)]) == magicFamily && magic[len(magic)-1] == '\n':
+		return nil, fmt.Errorf("%w: %q, known is %q", ErrJournalFormat, magic, segmentMagic)
+	default:
 		return nil, errTorn
 	}
 	f.offset = int64(len(segmentMagic))
@@ -67,7 +78,7 @@ func (f *frameReader) next(r *Record) error {
 		if errors.Is(err, io.EOF) {
 			return io.EOF
 		}
-		return errTorn
+		return tornIfShort(err)
 	}
 	size := binary.LittleEndian.Uint32(header[:])
 	if size == 0 || size > maxRecordSize {
@@ -78,7 +89,7 @@ func (f *frameReader) next(r *Record) error {
 	}
 	payload := f.buf[:size]
 	if _, err := io.ReadFull(f.in, payload); err != nil {
-		return errTorn
+		return tornIfShort(err)
 	}
 	if crc32.Checksum(payload, castagnoli) != binary.LittleEndian.Uint32(header[4:]) {
 		return errTorn
@@ -89,4 +100,13 @@ func (f *frameReader) next(r *Record) error {
 	}
 	f.offset += frameHeader + int64(size)
 	return nil
+}
+
+// tornIfShort tells the end of the bytes from a disk that cannot be read: the
+// latter is no reason to cut anything off.
+func tornIfShort(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return errTorn
+	}
+	return fmt.Errorf("read journal segment: %w", err)
 }

@@ -31,8 +31,11 @@ type JournalOptions struct {
 	Segments    int   // kept at most, unless undelivered records or open intents need more, then twice as many
 	// KeepUndelivered keeps segments whose records the audit has not delivered.
 	KeepUndelivered bool
-	// Lost is told how many undelivered or open records the bound cost.
+	// Lost is told how many undelivered or open records the bound cost, and
+	// how many a damaged segment did, as far as that can be known.
 	Lost func(records int)
+	// Damaged is told what was found damaged when the journal was opened.
+	Damaged func(what string)
 	// Replay is called for each record when the journal is opened.
 	Replay func(*Record)
 }
@@ -62,6 +65,7 @@ type Journal struct {
 	size     int64
 	next     uint64
 	cursor   uint64
+	saved    uint64 // the cursor on the disk
 	open     map[string]Record // intents without an outcome, by id
 	applied  map[string]Record // of those, the ones that were applied
 	buf      []byte
@@ -81,8 +85,9 @@ type position struct {
 // ErrJournalLocked means that another process has the journal open.
 var ErrJournalLocked = errors.New("journal is in use by another collector")
 
-// OpenJournal opens or creates the journal in dir, cuts a torn tail off, and
-// reads which intents have no outcome.
+// OpenJournal opens or creates the journal in dir, cuts a torn tail off, puts
+// damaged segments aside, and reads which intents have no outcome. It returns
+// ErrJournalLocked, or ErrJournalFormat where another version wrote.
 func OpenJournal(dir string, opts JournalOptions) (*Journal, error) {
 	if opts.SegmentSize <= 0 {
 		opts.SegmentSize = DefaultSegmentSize
@@ -92,6 +97,9 @@ func OpenJournal(dir string, opts JournalOptions) (*Journal, error) {
 	}
 	if opts.Lost == nil {
 		opts.Lost = func(int) {}
+	}
+	if opts.Damaged == nil {
+		opts.Damaged = func(string) {}
 	}
 	if opts.Replay == nil {
 		opts.Replay = func(*Record) {}
@@ -125,16 +133,11 @@ func createSegment(path string) (segmentFile, error) {
 func (j *Journal) Append(r *Record) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	r.Seq = j.next
 	if r.Time.IsZero() {
 		r.Time = time.Now()
 	}
-	frame, err := appendFrame(j.buf[:0], r)
+	frame, err := j.frame(r)
 	if err != nil {
-		return err
-	}
-	j.buf = frame[:0]
-	if err := j.room(int64(len(frame))); err != nil {
 		return err
 	}
 	if n, err := j.file.Write(frame); err != nil {
@@ -153,6 +156,24 @@ func (j *Journal) Append(r *Record) error {
 	return nil
 }
 
+// frame gives the record its number, and makes room for it.
+func (j *Journal) frame(r *Record) ([]byte, error) {
+	for {
+		r.Seq = j.next
+		frame, err := appendFrame(j.buf[:0], r)
+		if err != nil {
+			return nil, err
+		}
+		j.buf = frame[:0]
+		if err := j.room(int64(len(frame))); err != nil {
+			return nil, err
+		}
+		if r.Seq == j.next { // room may have to pass a number over
+			return frame, nil
+		}
+	}
+}
+
 // room makes sure that a segment is open which can take size bytes.
 func (j *Journal) room(size int64) error {
 	if j.lock == nil {
@@ -164,8 +185,15 @@ func (j *Journal) room(size int64) error {
 	if err := j.closeSegment(); err != nil {
 		return err
 	}
+	j.dropEmpty()
 	path := filepath.Join(j.dir, segmentName(j.next))
 	file, err := j.create(path)
+	if errors.Is(err, os.ErrExist) {
+		// What could not be removed must not stand in the way until a restart.
+		j.next++
+		path = filepath.Join(j.dir, segmentName(j.next))
+		file, err = j.create(path)
+	}
 	if err != nil {
 		return fmt.Errorf("create journal segment: %w", err)
 	}
@@ -178,6 +206,17 @@ func (j *Journal) room(size int64) error {
 	j.segments = append(j.segments, segment{path: path, first: j.next, last: j.next - 1})
 	j.prune()
 	return syncDir(j.dir)
+}
+
+// dropEmpty removes the newest segment if its first frame never became whole:
+// the next one has the same name.
+func (j *Journal) dropEmpty() {
+	n := len(j.segments)
+	if n == 0 || j.segments[n-1].last >= j.segments[n-1].first {
+		return
+	}
+	_ = os.Remove(j.segments[n-1].path)
+	j.segments = j.segments[:n-1]
 }
 
 func (j *Journal) closeSegment() error {
@@ -243,7 +282,24 @@ func (j *Journal) Close() error {
 	if j.lock == nil {
 		return nil
 	}
-	err := errors.Join(j.closeSegment(), j.lock.Close())
+	err := errors.Join(j.saveCursor(), j.closeSegment(), j.lock.Close())
 	j.lock = nil
+	return err
+}
+
+// become makes j the journal other, which is not to be used any more, and
+// closes what j was: whoever holds j goes on with it.
+func (j *Journal) become(other *Journal) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	other.mu.Lock()
+	defer other.mu.Unlock()
+	err := errors.Join(j.saveCursor(), j.closeSegment(), j.lock.Close())
+	other.opts.KeepUndelivered = j.opts.KeepUndelivered
+	j.dir, j.opts, j.lock = other.dir, other.opts, other.lock
+	j.segments, j.file, j.size, j.broken = other.segments, other.file, other.size, other.broken
+	j.next, j.cursor, j.saved, j.readPos = other.next, other.cursor, other.saved, position{}
+	j.open, j.applied, j.create = other.open, other.applied, other.create
+	other.lock, other.file = nil, nil
 	return err
 }

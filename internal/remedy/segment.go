@@ -69,8 +69,9 @@ func readFrames(in io.Reader, fn func(*Record)) (int64, error) {
 
 // ReadJournal calls fn for every whole record with a number of at least from,
 // oldest first, while a collector may be writing: it takes no lock and
-// changes nothing. It returns how many segments ended in bytes that are no
-// record. A segment that is deleted meanwhile is passed over.
+// changes nothing. It returns how many segments hold bytes that are no
+// record; what follows them is read. A segment that is deleted meanwhile is
+// passed over.
 func ReadJournal(dir string, from uint64, fn func(*Record)) (torn int, err error) {
 	paths, err := segmentPaths(dir)
 	if err != nil {
@@ -80,16 +81,17 @@ func ReadJournal(dir string, from uint64, fn func(*Record)) (torn int, err error
 		if i+1 < len(paths) && firstOf(paths[i+1]) <= from {
 			continue
 		}
-		_, err := readSegment(path, func(r *Record) {
+		wanted := func(r *Record) {
 			if r.Seq >= from {
 				fn(r)
 			}
-		})
-		switch {
-		case err == nil, errors.Is(err, os.ErrNotExist):
-		case errors.Is(err, errTorn):
+		}
+		end, err := readSegment(path, wanted)
+		if errors.Is(err, errTorn) {
 			torn++
-		default:
+			_, err = salvageSegment(path, end, wanted)
+		}
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
 			return torn, err
 		}
 	}
