@@ -133,7 +133,8 @@ func (g *group) strongest(p *plan) claim {
 				take(s.claim(p))
 			}
 		case UseProof:
-			if s.last > g.proof.at {
+			// There is none before an accepted point, nor after a restart.
+			if g.proof != nil && s.last > g.proof.at {
 				g.proof.add(&p.cfg.Proof, p.hold, s.last, s.value)
 			}
 		}

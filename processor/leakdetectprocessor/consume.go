@@ -22,23 +22,33 @@ const maxAhead = time.Hour
 // conclusions, storage, remediator, stream. A transition is on disk before
 // the batch is handed on, so that a restart makes no event twice.
 func (s *state) consume(ctx context.Context, md pmetric.Metrics, from *leakProcessor) {
-	provenance := leak.ProvenanceFromContext(ctx)
+	done := s.judge(md, leak.ProvenanceFromContext(ctx), from)
+	done.counts.flush(ctx, s)
+	if done.changed {
+		s.save(ctx, s.urgent)
+	}
+	s.propose(ctx, done.proposals)
+}
+
+// outcome is what is left to do for a batch when the lock is given back.
+type outcome struct {
+	counts    counts
+	proposals []leak.Finding
+	changed   bool // there is something to save
+}
+
+// judge does what needs the lock. Whatever happens in it, the lock is given
+// back: other pipelines must go on.
+func (s *state) judge(md pmetric.Metrics, provenance *leak.Provenance, from *leakProcessor) outcome {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	now := s.now()
 	s.observe(md, provenance, from, now)
 	s.conclude(md)
 	s.expireByEvent(md, now)
-	changed := len(s.transitions)+len(s.gone) > 0
-	proposals := s.proposals
-	s.proposals = nil
-	counted := s.counts
-	s.counts = counts{}
-	s.mu.Unlock()
-	counted.flush(ctx, s)
-	if changed {
-		s.save(ctx, s.urgent)
-	}
-	s.propose(ctx, proposals)
+	done := outcome{counts: s.counts, proposals: s.proposals, changed: len(s.transitions)+len(s.gone) > 0}
+	s.counts, s.proposals = counts{}, nil
+	return done
 }
 
 func (s *state) observe(md pmetric.Metrics, provenance *leak.Provenance, from *leakProcessor, now time.Time) {

@@ -188,20 +188,23 @@ func (s *state) sweepLoop(ctx context.Context) {
 	}
 }
 
-// sweep sends the closing points of lives that are gone, each through the
-// pipeline that last saw it.
-func (s *state) sweep(ctx context.Context) {
+func (s *state) expireAll() (md pmetric.Metrics, sink *leakProcessor, proposals []leak.Finding) {
 	s.mu.Lock()
-	md := pmetric.NewMetrics()
-	var sink *leakProcessor
+	defer s.mu.Unlock()
+	md = pmetric.NewMetrics()
 	for _, h := range s.tables.hosts {
 		if last := s.expire(h, md, s.now()); last != nil {
 			sink = last
 		}
 	}
-	proposals := s.proposals
-	s.proposals = nil
-	s.mu.Unlock()
+	proposals, s.proposals = s.proposals, nil
+	return md, sink, proposals
+}
+
+// sweep sends the closing points of lives that are gone, each through the
+// pipeline that last saw it.
+func (s *state) sweep(ctx context.Context) {
+	md, sink, proposals := s.expireAll()
 	s.save(ctx, s.urgent)
 	s.propose(ctx, proposals)
 	if sink == nil || !sink.started.Load() || md.ResourceMetrics().Len() == 0 {

@@ -208,9 +208,7 @@ func (s *state) save(ctx context.Context, encode func() []*storage.Operation) {
 	}
 	s.saving.Lock()
 	defer s.saving.Unlock()
-	s.mu.Lock()
-	ops := encode()
-	s.mu.Unlock()
+	ops := s.locked(encode)
 	if len(ops) == 0 {
 		return
 	}
@@ -218,10 +216,14 @@ func (s *state) save(ctx context.Context, encode func() []*storage.Operation) {
 	defer cancel()
 	if err := s.client.Batch(ctx, ops...); err != nil {
 		s.telemetry.LeakDetectCheckpointFailures.Add(ctx, 1)
-		s.mu.Lock()
-		s.indexed = false
-		s.mu.Unlock()
+		s.locked(func() []*storage.Operation { s.indexed = false; return nil })
 	}
+}
+
+func (s *state) locked(fn func() []*storage.Operation) []*storage.Operation {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return fn()
 }
 
 func (s *state) checkpointLoop(ctx context.Context) {
@@ -242,16 +244,7 @@ func (s *state) checkpointLoop(ctx context.Context) {
 // for a few lives at a time, so that the stream goes on.
 func (s *state) checkpoint(ctx context.Context, all bool) {
 	begin := s.now()
-	s.mu.Lock()
-	var due []*life
-	for i := range s.tables.byKey {
-		for _, l := range s.tables.byKey[i] {
-			if l.Now() != l.saved && (all || l.dirty || l.Now()-l.saved >= s.engine.Block()) {
-				due = append(due, l)
-			}
-		}
-	}
-	s.mu.Unlock()
+	due := s.due(all)
 	for len(due) > 0 && ctx.Err() == nil {
 		n := min(encodeAtOnce, len(due))
 		s.save(ctx, func() []*storage.Operation { return s.records(due[:n]) })
@@ -264,6 +257,20 @@ func (s *state) checkpoint(ctx context.Context, all bool) {
 		return []*storage.Operation{s.index()}
 	})
 	s.telemetry.LeakDetectCheckpointDuration.Record(ctx, s.now().Sub(begin).Seconds())
+}
+
+func (s *state) due(all bool) []*life {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var due []*life
+	for i := range s.tables.byKey {
+		for _, l := range s.tables.byKey[i] {
+			if l.Now() != l.saved && (all || l.dirty || l.Now()-l.saved >= s.engine.Block()) {
+				due = append(due, l)
+			}
+		}
+	}
+	return due
 }
 
 // records encodes those of the lives that are still alive.
