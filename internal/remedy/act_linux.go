@@ -6,6 +6,7 @@ package remedy
 import (
 	"errors"
 	"fmt"
+	"net"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -108,9 +109,7 @@ type verdictOn struct {
 // verify looks at the object by its cookie: never at counts, since others
 // open and close too.
 func (h *host) verify(diag *sockdiag.Conn, process *leak.Process, o *Object, before uint8) verdictOn {
-	now, err := diag.Lookup(sockdiag.ID{
-		Family: o.Family, Protocol: o.Protocol, Local: o.Local, Remote: o.Remote, Cookie: o.Cookie,
-	})
+	now, err := h.find(diag, process, o)
 	var v verdictOn
 	switch {
 	case errors.Is(err, sockdiag.ErrNotFound):
@@ -136,6 +135,30 @@ func (h *host) verify(diag *sockdiag.Conn, process *leak.Process, o *Object, bef
 		v.freed = "connection and descriptor"
 	}
 	return v
+}
+
+// find asks for a socket. One that is bound to an interface is found by that
+// interface only, and its owner may bind it anew at any time: while the
+// descriptor leads to it, it is in no table only if it is in none of them.
+func (h *host) find(diag *sockdiag.Conn, process *leak.Process, o *Object) (sockdiag.Socket, error) {
+	id := sockdiag.ID{
+		Family: o.Family, Protocol: o.Protocol, Local: o.Local, Remote: o.Remote, Cookie: o.Cookie, Interface: o.Interface,
+	}
+	found, err := diag.Lookup(id)
+	if !errors.Is(err, sockdiag.ErrNotFound) || !h.holds(process.PID, o.FD, o.Inode) {
+		return found, err
+	}
+	interfaces, listErr := net.Interfaces()
+	if listErr != nil {
+		return found, fmt.Errorf("list interfaces: %w", listErr)
+	}
+	for _, i := range interfaces {
+		id.Interface = uint32(i.Index)
+		if found, err = diag.Lookup(id); !errors.Is(err, sockdiag.ErrNotFound) {
+			break
+		}
+	}
+	return found, err
 }
 
 // holds reports whether a descriptor still leads to the socket.

@@ -50,20 +50,12 @@ type Engine struct {
 	limits  *limiter
 	pending []*pendingAct
 	done    map[doneKey]bool
+	forgot  bool // done had no room for all acts of this boot
 	now     func() time.Time
 	stop    context.CancelFunc
 	wait    sync.WaitGroup
 	hook    func(stage string) // tests step in here
 }
-
-// doneKey names an object that was acted on, for the time of this boot.
-type doneKey struct {
-	boot   string
-	cookie uint64
-}
-
-// maxDone bounds what is remembered of acts of earlier runs and this one.
-const maxDone = 1 << 18
 
 // NewEngine checks the settings. It touches nothing yet.
 func NewEngine(set Settings) (*Engine, error) {
@@ -161,17 +153,4 @@ func (e *Engine) inForce() Mode {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.mode
-}
-
-func (e *Engine) remember(r *Record) {
-	if r.Object == nil || r.Process == nil || r.Object.Cookie == 0 {
-		return
-	}
-	key := doneKey{r.Process.BootID, r.Object.Cookie}
-	switch {
-	case r.Type == TypeIntent && len(e.done) < maxDone:
-		e.done[key] = true
-	case r.Type == TypeWithdrawn:
-		delete(e.done, key)
-	}
 }

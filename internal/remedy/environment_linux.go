@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -18,6 +20,10 @@ type environment struct {
 	ptrace, netAdmin bool
 	ownPIDs          bool
 	missing          []string // system calls that are not there
+	// classified says that sockets carry a class of net_cls or net_prio, which
+	// a copy of a descriptor sets to that of our own cgroup (__receive_sock in
+	// net/core/scm.c): then looking through a copy is an act.
+	classified bool
 }
 
 func readEnvironment(proc string) environment {
@@ -29,8 +35,45 @@ func readEnvironment(proc string) environment {
 		env.ptrace, env.netAdmin = has(unix.CAP_SYS_PTRACE), has(unix.CAP_NET_ADMIN)
 	}
 	env.ownPIDs = procid.OwnPIDs(proc)
+	env.classified = classified(proc)
 	env.probeCalls()
 	return env
+}
+
+// classified reports whether a hierarchy of net_cls or net_prio is in use, by
+// our own membership (man 7 cgroups), which shows hierarchies mounted
+// elsewhere too, and by the mounts we see. What cannot be read counts as one.
+func classified(proc string) bool {
+	groups, err := os.ReadFile(filepath.Join(proc, "self/cgroup"))
+	if err != nil {
+		return !errors.Is(err, os.ErrNotExist) // a kernel without cgroups has no such file
+	}
+	for line := range strings.Lines(string(groups)) {
+		// hierarchy:controllers:path
+		if f := strings.SplitN(line, ":", 3); len(f) == 3 && f[0] != "0" && netController(f[1]) {
+			return true
+		}
+	}
+	mounts, err := os.ReadFile(filepath.Join(proc, "self/mounts"))
+	if err != nil {
+		return true
+	}
+	for line := range strings.Lines(string(mounts)) {
+		// source target type options
+		if f := strings.Fields(line); len(f) > 3 && f[2] == "cgroup" && netController(f[3]) {
+			return true
+		}
+	}
+	return false
+}
+
+func netController(list string) bool {
+	for name := range strings.SplitSeq(list, ",") {
+		if name == "net_cls" || name == "net_prio" {
+			return true
+		}
+	}
+	return false
 }
 
 // probeCalls asks about ourselves only.

@@ -65,7 +65,7 @@ type Journal struct {
 	size     int64
 	next     uint64
 	cursor   uint64
-	saved    uint64 // the cursor on the disk
+	saved    uint64            // the cursor on the disk
 	open     map[string]Record // intents without an outcome, by id
 	applied  map[string]Record // of those, the ones that were applied
 	buf      []byte

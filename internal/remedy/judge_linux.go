@@ -194,5 +194,9 @@ func (e *Engine) guardOnce(v *Verdicts, t *target, w *watched) {
 		v.refuse(GuardAlreadyActed, "this very socket was acted on before")
 		return
 	}
+	if e.memoryFull() {
+		v.refuse(GuardAlreadyActed, "more was done since the host was started than can be remembered")
+		return
+	}
 	v.pass(GuardAlreadyActed, "not acted on before")
 }

@@ -27,17 +27,17 @@ type KillSwitch struct {
 func NewKillSwitch(dir string) *KillSwitch { return &KillSwitch{dir: dir} }
 
 // Thrown reports whether nothing may be done, and why. What cannot be read
-// counts as thrown, a missing directory too.
+// counts as thrown, a missing directory too, and one that others may write.
 func (k *KillSwitch) Thrown() (string, bool) {
 	if word := k.word.Load(); word != nil {
 		return *word, true
 	}
 	info, err := os.Stat(k.dir)
-	switch {
-	case err != nil:
-		return fmt.Sprintf("the directory of the kill switch cannot be read: %v", err), true
-	case !info.IsDir():
-		return k.dir + " is not a directory", true
+	if err == nil {
+		err = trusted(info)
+	}
+	if err != nil {
+		return fmt.Sprintf("the directory of the kill switch %s is not to be relied on: %v", k.dir, err), true
 	}
 	path := filepath.Join(k.dir, KillSwitchFile)
 	switch _, err := os.Lstat(path); {
@@ -66,11 +66,16 @@ func (k *KillSwitch) Start() error {
 	return nil
 }
 
-// ThrowKillSwitch writes the file, for a collector that does not run.
+// ThrowKillSwitch writes the file, for a collector that does not run. What
+// already has its name, a link too, throws the switch as it is and is never
+// written through.
 func ThrowKillSwitch(dir, why string) error {
 	path := filepath.Join(dir, KillSwitchFile)
 	text := time.Now().UTC().Format(time.RFC3339) + " " + why + "\n"
-	file, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644) //nolint:gosec // others may see that it is thrown
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644) //nolint:gosec // others may see that it is thrown
+	if errors.Is(err, os.ErrExist) {
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("write kill switch: %w", err)
 	}
@@ -78,7 +83,7 @@ func ThrowKillSwitch(dir, why string) error {
 	if err := errors.Join(writeErr, file.Sync(), file.Close()); err != nil {
 		return fmt.Errorf("write kill switch: %w", err)
 	}
-	return nil
+	return syncDir(dir)
 }
 
 // ReleaseKillSwitch removes the file.

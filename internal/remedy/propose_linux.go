@@ -71,7 +71,7 @@ func (e *Engine) about(typ Type, t *target, w *watched) *Record {
 	if w != nil {
 		r.Object = &Object{
 			FD: w.key.fd, Inode: w.key.inode, Cookie: w.key.cookie,
-			Family: w.last.id.Family, Protocol: w.last.id.Protocol, Local: w.last.id.Local, Remote: w.last.id.Remote,
+			Family: w.last.id.Family, Protocol: w.last.id.Protocol, Interface: w.last.id.Interface, Local: w.last.id.Local, Remote: w.last.id.Remote,
 			State: sockdiag.StateName(w.last.state), Watched: w.idle(e.now()).Seconds(),
 		}
 	}

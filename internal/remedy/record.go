@@ -90,15 +90,16 @@ type ProcessRef struct {
 // Object is one socket of one process: the identity by which it is proven
 // and the sight by which it was chosen.
 type Object struct {
-	FD       int32          `json:"fd"`
-	Inode    uint64         `json:"inode"`
-	Cookie   uint64         `json:"cookie"`
-	Family   uint8          `json:"family"`
-	Protocol uint8          `json:"protocol"`
-	Local    netip.AddrPort `json:"local"`
-	Remote   netip.AddrPort `json:"remote"`
-	State    string         `json:"state"`
-	Watched  float64        `json:"watched_s"` // seconds without a byte under our own eyes
+	FD        int32          `json:"fd"`
+	Inode     uint64         `json:"inode"`
+	Cookie    uint64         `json:"cookie"`
+	Family    uint8          `json:"family"`
+	Protocol  uint8          `json:"protocol"`
+	Interface uint32         `json:"interface,omitempty"` // index, where the socket is bound to one
+	Local     netip.AddrPort `json:"local"`
+	Remote    netip.AddrPort `json:"remote"`
+	State     string         `json:"state"`
+	Watched   float64        `json:"watched_s"` // seconds without a byte under our own eyes
 }
 
 func findingRef(f *leak.Finding) *FindingRef {

@@ -69,6 +69,10 @@ func victimMain() {
 			_, err = unix.Write(o.FD, []byte("x"))
 		case "close":
 			err = unix.Close(o.FD)
+		case "bound":
+			var fd int
+			fd, err = dialThrough("lo", o.Port)
+			o.FDs = append(o.FDs, fd)
 		case "dup":
 			o.FD, err = unix.Dup(o.FD)
 		case "tls":
@@ -108,6 +112,18 @@ var kept []*os.File
 func dial(port int) (int, error) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
+		return 0, err
+	}
+	return fd, unix.Connect(fd, &unix.SockaddrInet4{Port: port, Addr: [4]byte{127, 0, 0, 1}})
+}
+
+// dialThrough connects a socket that is bound to an interface.
+func dialThrough(name string, port int) (int, error) {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return 0, err
+	}
+	if err := unix.SetsockoptString(fd, unix.SOL_SOCKET, unix.SO_BINDTODEVICE, name); err != nil {
 		return 0, err
 	}
 	return fd, unix.Connect(fd, &unix.SockaddrInet4{Port: port, Addr: [4]byte{127, 0, 0, 1}})
