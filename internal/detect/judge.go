@@ -78,7 +78,7 @@ func (e *Engine) judge(g *group) bool {
 		g.restarted = false
 		g.survival, g.proof = nil, nil
 		if g.finding != nil && g.finding.State.Open() {
-			g.finding.close(leak.StateResolved, g.life.now, "the process was started anew")
+			g.finding.close(leak.StateResolved, g.life.now, restartedReason)
 			return true
 		}
 		return false
@@ -151,6 +151,10 @@ func (g *group) strongest(p *plan) claim {
 
 func (e *Engine) judgeRisk(s *Series) bool {
 	l := s.group.life
+	if s.risk.anew {
+		s.risk.anew = false
+		return s.risk.end(l.now, restartedReason)
+	}
 	limit, known := l.limit(s.spec.Limit)
 	if !known || !s.risk.judge(&e.plan.risk, &e.scratch, s.last, limit) {
 		if f := s.risk.finding; f != nil && s.risk.raised {
@@ -165,13 +169,22 @@ func (e *Engine) judgeRisk(s *Series) bool {
 		f.risky(s.risk, s, limit)
 		return true
 	}
-	if f := s.risk.finding; f != nil {
-		s.risk.finding = nil
-		f.close(leak.StateResolved, l.now, "the limit is no longer near")
-		return true
-	}
-	return false
+	return s.risk.end(l.now, "the limit is no longer near")
 }
+
+// end closes what was said of the risk, if anything was.
+func (r *risk) end(t int64, reason string) bool {
+	f := r.finding
+	r.finding = nil
+	if f == nil || !f.State.Open() {
+		return false
+	}
+	f.close(leak.StateResolved, t, reason)
+	return true
+}
+
+// restartedReason ends what was said of a process whose series began anew.
+const restartedReason = "the process was started anew"
 
 func (f *finding) close(to leak.State, t int64, reason string) {
 	f.move(to, t)
@@ -200,9 +213,8 @@ func (e *Engine) Drop(s *Series, reason string) bool {
 	l.limited = remove(l.limited, s)
 	e.series--
 	ended := false
-	if s.risk != nil && s.risk.finding != nil {
-		s.risk.finding.close(leak.StateResolved, l.now, reason)
-		ended = true
+	if s.risk != nil {
+		ended = s.risk.end(l.now, reason)
 	}
 	if f := g.finding; f != nil && f.State.Open() && f.Source == s.spec.Metric {
 		f.close(leak.StateResolved, l.now, reason)

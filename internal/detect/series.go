@@ -119,7 +119,7 @@ func (s *Series) restart() {
 	s.origin, s.blockEnd, s.n, s.sum, s.interval = 0, 0, 0, 0, 0
 	s.trend = nil
 	if s.risk != nil {
-		*s.risk = risk{}
+		*s.risk = risk{thin: s.risk.thin, finding: s.risk.finding, anew: true}
 	}
 	s.group.restarted = true
 	s.group.touch()
