@@ -19,10 +19,11 @@ type pendingAct struct {
 	deadline time.Time
 }
 
+// pendingOf returns the acts on the process of a finding that are not verified.
 func (e *Engine) pendingOf(t *target) []*pendingAct {
 	var found []*pendingAct
 	for _, p := range e.pending {
-		if p.target == t {
+		if p.target.life == t.life {
 			found = append(found, p)
 		}
 	}
@@ -61,31 +62,41 @@ func (e *Engine) enforce(ctx context.Context, t *target, batch []*watched, h *ho
 			e.withdraw(t, w, v.String())
 			continue
 		}
-		e.act(t, w)
+		e.act(t, w, h)
 	}
 	e.verifyPending(e.now())
 }
 
 // lastGuards asks again, before each single act, what can change within a
-// pass; prove asks the rest with the copy in its hand.
+// pass; prove and stillGone ask the rest with the copy in hand.
 func (e *Engine) lastGuards(t *target, w *watched, h *hostSight) Verdicts {
-	var v Verdicts
-	e.guardKill(&v)
-	if reason, ok := e.leaseVerdict(); !ok {
-		v.refuse(GuardHostLease, reason)
-	}
+	v := e.judgeFinding(t, e.now())
 	if !e.ready.Load() {
-		v.refuse(GuardEnvironment, "the pipelines do not run")
+		v.overrule(GuardEnvironment, "the pipelines do not run")
 	}
 	if last, err := e.host.lastPID(); err != nil || last != h.lastPID {
 		e.host.complete(h) // something was forked: whoever it is, it may have inherited the socket
 	}
 	reason, ok := h.soleHolder(t.finding.Process.PID, w.key.fd, w.key.inode, w.last.uid, t.policy.SoleHolder, e.now())
 	v.add(GuardSoleHolder, ok, reason)
-	if t.stopped != "" {
-		v.refuse(GuardBlastRadius, t.stopped)
+	if t.life.stopped != "" {
+		v.refuse(GuardBlastRadius, t.life.stopped)
 	}
+	h.around, h.aroundE = lookAround(e.host.root)
 	return v
+}
+
+// stillGone asks for the other end of a half-closed connection again, in the
+// same breath as the act.
+func (e *Engine) stillGone(t *target, w *watched, h *hostSight) *Verdict {
+	if w.last.state != sockdiag.StateCloseWait {
+		return nil
+	}
+	reason, ok := e.peerGone(t, w, h, e.now())
+	if ok {
+		return nil
+	}
+	return &Verdict{Guard: GuardTraffic, Name: GuardTraffic.String(), Reason: reason}
 }
 
 func (e *Engine) withdraw(t *target, w *watched, why string) {
@@ -96,13 +107,14 @@ func (e *Engine) withdraw(t *target, w *watched, why string) {
 	e.note(r)
 }
 
-func (e *Engine) act(t *target, w *watched) {
+func (e *Engine) act(t *target, w *watched, h *hostSight) {
 	var a acted
+	ask := func() *Verdict { return e.stillGone(t, w, h) }
 	switch t.action {
 	case ActionSocketDown:
-		a = e.host.shutdown(&t.finding.Process, w)
+		a = e.host.shutdown(&t.finding.Process, w, ask)
 	case ActionSocketDestroy:
-		a = e.host.destroy(e.diag, &t.finding.Process, w)
+		a = e.host.destroy(e.diag, &t.finding.Process, w, ask)
 	case ActionNotify:
 	}
 	e.hook("acted")
@@ -111,7 +123,9 @@ func (e *Engine) act(t *target, w *watched) {
 	switch {
 	case a.raced:
 		w.acted = a.done
-		if !a.done {
+		if a.done {
+			t.life.stopped = "an earlier repair hit traffic: " + a.why
+		} else {
 			delete(e.done, doneKey{t.finding.Process.BootID, w.key.cookie})
 		}
 		r.Type, r.Text = TypeRaced, a.why
@@ -127,14 +141,14 @@ func (e *Engine) act(t *target, w *watched) {
 		r.Type, r.Text = TypeFailed, firstOfTwo(a.why, "nothing was done")
 		e.note(r)
 		e.count(CountFailed, string(t.action), 1)
-		t.stopped = "an earlier repair failed: " + r.Text
+		t.life.stopped = "an earlier repair failed: " + r.Text
 		return
 	}
 	w.acted = true
 	e.set.Observer.Window(a.window)
 	e.count(CountApplied, string(t.action), 1)
 	if !e.note(r) {
-		t.stopped = "the journal cannot be written"
+		t.life.stopped = "the journal cannot be written"
 	}
 	e.hook("applied")
 	e.pending = append(e.pending, &pendingAct{
@@ -163,7 +177,7 @@ func (e *Engine) verifyPending(now time.Time) {
 	}
 	e.pending = waiting
 	for t := range verified {
-		if t.stopped == "" && len(e.pendingOf(t)) == 0 {
+		if t.life.stopped == "" && t.policy != nil && len(e.pendingOf(t)) == 0 {
 			t.batch = min(t.batch*2, t.policy.MaxBatch)
 		}
 	}
@@ -180,9 +194,9 @@ func (e *Engine) conclude(p *pendingAct, v *verdictOn) {
 		e.count(CountVerified, action, 1)
 	case TypeFailed:
 		e.count(CountFailed, action, 1)
-		p.target.stopped = fmt.Sprintf("repair %s failed: %s", r.ID, v.why)
+		p.target.life.stopped = fmt.Sprintf("repair %s failed: %s", r.ID, v.why)
 	default:
 		e.count(CountUnknown, action, 1)
-		p.target.stopped = fmt.Sprintf("the outcome of repair %s is unknown: %s", r.ID, v.why)
+		p.target.life.stopped = fmt.Sprintf("the outcome of repair %s is unknown: %s", r.ID, v.why)
 	}
 }

@@ -4,6 +4,7 @@
 package remedy
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -83,6 +84,26 @@ func (v *Verdicts) refuse(g Guard, reason string) { v.add(g, false, reason) }
 
 func (v *Verdicts) add(g Guard, pass bool, reason string) {
 	*v = append(*v, Verdict{Guard: g, Name: g.String(), Pass: pass, Reason: reason})
+}
+
+// overrule turns a verdict into a refusal, or adds one.
+func (v *Verdicts) overrule(g Guard, reason string) {
+	if i := v.index(g); i >= 0 {
+		(*v)[i].Pass, (*v)[i].Reason = false, reason
+		return
+	}
+	v.refuse(g, reason)
+}
+
+// explain gives the reason of a verdict that stands.
+func (v *Verdicts) explain(g Guard, reason string) {
+	if i := v.index(g); i >= 0 {
+		(*v)[i].Reason = reason
+	}
+}
+
+func (v *Verdicts) index(g Guard) int {
+	return slices.IndexFunc(*v, func(verdict Verdict) bool { return verdict.Guard == g })
 }
 
 // Pass reports whether there are verdicts and all of them pass.

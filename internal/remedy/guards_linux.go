@@ -84,6 +84,10 @@ func (e *Engine) guardGrade(v *Verdicts, t *target, now time.Time) {
 	switch {
 	case f.State != leak.StateConfirmed:
 		v.refuse(GuardGrade, "the finding is "+string(f.State)+", not confirmed")
+	case f.Role != "" && f.Role != leak.RolePrimary:
+		v.refuse(GuardGrade, "the finding moves with another one, which names the cause")
+	case !e.stillNamed(t):
+		v.refuse(GuardGrade, "no policy names this act on this finding any more")
 	case !f.Basis.Valid() || f.Basis == leak.BasisLimit:
 		v.refuse(GuardGrade, fmt.Sprintf("basis %q says nothing about why it grows", f.Basis))
 	case t.interval <= 0:
@@ -93,4 +97,11 @@ func (e *Engine) guardGrade(v *Verdicts, t *target, now time.Time) {
 	default:
 		v.pass(GuardGrade, fmt.Sprintf("confirmed by %s, evidence %s old", f.Basis, age.Round(time.Millisecond)))
 	}
+}
+
+// stillNamed reports whether the policy under which the finding is treated is
+// for it now.
+func (e *Engine) stillNamed(t *target) bool {
+	policy, action := e.policyFor(&t.finding)
+	return policy != nil && policy == t.policy && action == t.action
 }

@@ -24,31 +24,23 @@ func patience(f *leak.Finding, p *Policy) time.Duration {
 }
 
 // judge evaluates every guard for one object. None is left out because
-// another refused, so the journal shows all that stood against an act.
+// another refused, so the journal shows all that stood against an act. Only the
+// socket itself is not asked unless all the others pass.
 func (e *Engine) judge(t *target, w *watched, h *hostSight, slots int, now time.Time) Verdicts {
-	f := &t.finding
 	v := e.judgeFinding(t, now)
-	for i := range v {
-		if v[i].Guard == GuardProtected && v[i].Pass {
-			v[i].Reason, v[i].Pass = e.protected.socket(w.last.id.Local.Port(), w.last.id.Remote.Port())
-		}
+	if reason, ok := e.protected.socket(w.last.id.Local.Port(), w.last.id.Remote.Port()); !ok && !v.RefusedBy(GuardProtected) {
+		v.overrule(GuardProtected, reason)
 	}
-	p := proof{unread: "not looked at without provenance"}
-	if !v.RefusedBy(GuardProvenance) {
-		p = e.host.prove(&f.Process, &w.key, &w.last.id, nil)
-	}
-	guardListener(&v, w, &p)
-	e.guardTraffic(&v, t, w, &p, now)
+	v.add(GuardListener, w.last.state != sockdiag.StateListen, "state "+sockdiag.StateName(w.last.state))
+	reason, ok := e.traffic(t, w, h, now)
+	v.add(GuardTraffic, ok, reason)
 	guardOwnWatch(&v, t, w, now)
-	if why := firstOfTwo(p.unread, p.identity); why != "" {
-		v.refuse(GuardIdentity, why)
-	} else {
-		v.pass(GuardIdentity, "process, inode, cookie and open file are the ones watched")
-	}
-	e.guardSole(&v, t, w, h, &p)
+	e.guardIdentity(&v, t, w)
+	e.guardSole(&v, t, w, h)
 	e.guardLimits(&v, t, slots, now)
 	guardBlast(&v, t, len(e.pendingOf(t)))
 	e.guardOnce(&v, t, w)
+	e.guardBySocket(&v, t, w)
 	return v
 }
 
@@ -59,36 +51,15 @@ func firstOfTwo(a, b string) string {
 	return b
 }
 
-func guardListener(v *Verdicts, w *watched, p *proof) {
-	switch {
-	case w.last.state == sockdiag.StateListen:
-		v.refuse(GuardListener, "the socket listens")
-	case p.listener != "":
-		v.refuse(GuardListener, p.listener)
-	case p.unread != "":
-		v.refuse(GuardListener, "cannot ask the socket: "+p.unread)
-	default:
-		v.pass(GuardListener, "does not accept connections")
-	}
-}
-
-func (e *Engine) guardTraffic(v *Verdicts, t *target, w *watched, p *proof, now time.Time) {
-	reason, ok := e.traffic(t, w, p, now)
-	v.add(GuardTraffic, ok, reason)
-}
-
-func (e *Engine) traffic(t *target, w *watched, p *proof, now time.Time) (string, bool) {
-	if p.unread != "" {
-		return "cannot ask the socket: " + p.unread, false
-	}
+func (e *Engine) traffic(t *target, w *watched, h *hostSight, now time.Time) (string, bool) {
 	if !w.last.hasInfo {
 		return "the kernel gives no byte counts", false
 	}
-	if why, moved := p.info.changed(&w.first); moved {
-		return why + " since the watch began", false
-	}
 	if e.watches.isPool(w) {
 		return "connections of this site were used again after a long idle time: a pool", false
+	}
+	if n := w.last.sendQueue; n > 0 {
+		return fmt.Sprintf("%d bytes are still on their way to the other end", n), false
 	}
 	wait := patience(&t.finding, t.policy)
 	if idle := w.idle(now); idle < wait {
@@ -96,7 +67,7 @@ func (e *Engine) traffic(t *target, w *watched, p *proof, now time.Time) (string
 	}
 	switch w.last.state {
 	case sockdiag.StateCloseWait:
-		return peerVerdict(w, t.policy, now)
+		return e.peerGone(t, w, h, now)
 	case sockdiag.StateEstablished:
 		remote := unmapped(w.last.id.Remote).String()
 		if !t.policy.allowsPeer(remote) {
@@ -109,6 +80,22 @@ func (e *Engine) traffic(t *target, w *watched, p *proof, now time.Time) (string
 	default:
 		return "state " + sockdiag.StateName(w.last.state) + " is not one to act on", false
 	}
+}
+
+// peerGone asks for the other end now and judges the answer.
+func (e *Engine) peerGone(t *target, w *watched, h *hostSight, now time.Time) (string, bool) {
+	if h.aroundE != nil {
+		return "the host's own addresses cannot be read: " + h.aroundE.Error(), false
+	}
+	asked := *w
+	var err error
+	if asked.last.peer, err = askPeer(e.diag, &w.last.id, h.around); err != nil {
+		return "the other end cannot be asked for: " + err.Error(), false
+	}
+	if asked.last.peer == peerAlive || asked.last.peer == peerOrphan {
+		w.peerSeen, asked.peerSeen = true, true
+	}
+	return peerVerdict(&asked, t.policy, now)
 }
 
 // peerVerdict judges a half-closed connection by its other end: half-close is
@@ -126,7 +113,7 @@ func peerVerdict(w *watched, p *Policy, now time.Time) (string, bool) {
 	case peerAlive:
 		return "half-closed, but the other end still holds the connection", false
 	case peerUnknown:
-		return "the tables of sockets could not be read as a whole", false
+		return "the other end was not asked for", false
 	case peerRemote:
 	}
 	if after := p.RemotePeerGoneAfter; after > 0 && w.idle(now) >= after {
@@ -144,29 +131,78 @@ func guardOwnWatch(v *Verdicts, t *target, w *watched, now time.Time) {
 	v.pass(GuardOwnWatch, fmt.Sprintf("watched for %s without a byte", idle.Round(time.Millisecond)))
 }
 
-func (e *Engine) guardSole(v *Verdicts, t *target, w *watched, h *hostSight, p *proof) {
-	switch {
-	case p.kernelUser != "":
-		v.refuse(GuardSoleHolder, p.kernelUser)
-	case p.unread != "":
-		v.refuse(GuardSoleHolder, "cannot ask the socket: "+p.unread)
-	case nbdHolds(w.pid(t)):
-		v.refuse(GuardSoleHolder, "the process serves a network block device")
+// guardIdentity says what can be said without a copy of the descriptor.
+func (e *Engine) guardIdentity(v *Verdicts, t *target, w *watched) {
+	p := &t.finding.Process
+	switch why, same := e.host.sameProcess(p); {
+	case !same:
+		v.refuse(GuardIdentity, why)
+	case !e.host.holds(p.PID, w.key.fd, w.key.inode):
+		v.refuse(GuardIdentity, fmt.Sprintf("descriptor %d does not lead to socket %d any more", w.key.fd, w.key.inode))
 	default:
-		reason, ok := h.soleHolder(t.finding.Process.PID, w.key.fd, w.key.inode, w.last.uid, t.policy.SoleHolder, e.now())
-		v.add(GuardSoleHolder, ok, reason)
+		v.pass(GuardIdentity, "process and inode are the ones watched")
 	}
 }
 
-func (*watched) pid(t *target) int32 { return t.finding.Process.PID }
+func (e *Engine) guardSole(v *Verdicts, t *target, w *watched, h *hostSight) {
+	pid := t.finding.Process.PID
+	if nbdHolds(pid) {
+		v.refuse(GuardSoleHolder, "the process serves a network block device")
+		return
+	}
+	reason, ok := h.soleHolder(pid, w.key.fd, w.key.inode, w.last.uid, t.policy.SoleHolder, e.now())
+	v.add(GuardSoleHolder, ok, reason)
+}
+
+// ofTheSocket are the guards that have a question to the socket itself.
+var ofTheSocket = []Guard{GuardListener, GuardTraffic, GuardIdentity, GuardSoleHolder}
+
+// guardBySocket asks the socket itself, by a copy of its descriptor. It is the
+// last question and only put where no guard has refused: a copy can be felt
+// (it gives the socket the collector's class where the net_cls or net_prio
+// controllers are in use: __receive_sock in net/core/scm.c and
+// net/core/sock.c). Else the verdicts stand by what is known without it, and
+// say so. Where all would pass and no copy may be taken, guard 6 refuses: what
+// is not proven is not fit to be acted on.
+func (e *Engine) guardBySocket(v *Verdicts, t *target, w *watched) {
+	if !v.Pass() {
+		for _, g := range ofTheSocket {
+			if i := v.index(g); (*v)[i].Pass {
+				(*v)[i].Reason += "; the socket itself was not asked, since another guard refuses"
+			}
+		}
+		return
+	}
+	if e.inForce() == ModeDryRun && e.env.classified {
+		v.overrule(GuardIdentity, "not proven: dry_run takes no copy where net_cls or net_prio is in use, as it would change the socket's class")
+		return
+	}
+	p := e.host.prove(&t.finding.Process, &w.key, &w.last.id, nil)
+	if p.unread != "" {
+		for _, g := range ofTheSocket {
+			v.overrule(g, "cannot ask the socket: "+p.unread)
+		}
+		return
+	}
+	v.explain(GuardListener, "does not accept connections")
+	v.explain(GuardIdentity, "process, inode, cookie and open file are the ones watched")
+	if why, moved := p.info.changed(&w.first); moved {
+		v.overrule(GuardTraffic, why+" since the watch began")
+	}
+	for g, why := range map[Guard]string{GuardListener: p.listener, GuardIdentity: p.identity, GuardSoleHolder: p.kernelUser} {
+		if why != "" {
+			v.overrule(g, why)
+		}
+	}
+}
 
 // guardLimits takes tokens; a refusal by another guard gives them back.
 func (e *Engine) guardLimits(v *Verdicts, t *target, slots int, now time.Time) {
 	if slots <= 0 {
-		v.refuse(GuardLimits, fmt.Sprintf("at most %v of the %d sockets of the process in one pass", t.policy.PerPassFraction, t.sockets))
+		v.refuse(GuardLimits, fmt.Sprintf("at most %v of the %d sockets at the site in one pass", t.policy.PerPassFraction, t.sockets))
 		return
 	}
-	if since := now.Sub(t.lastPass); !t.lastPass.IsZero() && since < e.set.Limits.Cooldown {
+	if since := now.Sub(t.life.lastPass); !t.life.lastPass.IsZero() && since < e.set.Limits.Cooldown {
 		v.refuse(GuardLimits, fmt.Sprintf("the last pass was %s ago, cooldown is %s", since.Round(time.Millisecond), e.set.Limits.Cooldown))
 		return
 	}
@@ -180,8 +216,8 @@ func executableOf(f *leak.Finding) string {
 
 func guardBlast(v *Verdicts, t *target, pending int) {
 	switch {
-	case t.stopped != "":
-		v.refuse(GuardBlastRadius, t.stopped)
+	case t.life.stopped != "":
+		v.refuse(GuardBlastRadius, t.life.stopped)
 	case pending > 0:
 		v.refuse(GuardBlastRadius, fmt.Sprintf("%d earlier repairs are not verified yet", pending))
 	default:
@@ -196,6 +232,10 @@ func (e *Engine) guardOnce(v *Verdicts, t *target, w *watched) {
 	}
 	if e.memoryFull() {
 		v.refuse(GuardAlreadyActed, "more was done since the host was started than can be remembered")
+		return
+	}
+	if e.memoryFull() {
+		v.refuse(GuardAlreadyActed, "there is no room to remember another act")
 		return
 	}
 	v.pass(GuardAlreadyActed, "not acted on before")

@@ -49,10 +49,11 @@ func (e *Engine) tick(ctx context.Context) {
 }
 
 // mayLookInto decides by the guards that need no object whether a process is
-// looked into at all, and journals a refusal once.
+// looked into at all, and journals a refusal once. A finding that moves with
+// another one is left to that.
 func (e *Engine) mayLookInto(t *target, now time.Time) bool {
 	v := e.judgeFinding(t, now)
-	refused := v.RefusedBy(GuardProvenance) || v.RefusedBy(GuardProtected)
+	refused := v.RefusedBy(GuardProvenance) || v.RefusedBy(GuardProtected) || t.finding.Role == leak.RoleCorroborates
 	if t.finding.State != leak.StateConfirmed {
 		return !refused
 	}
@@ -78,12 +79,7 @@ func (e *Engine) look(acting []*target, now time.Time) bool {
 	living := map[string]bool{}
 	if len(acting) > 0 {
 		held, wanted := e.heldSockets(acting)
-		ours, err := ownAddresses()
-		if err != nil {
-			e.count(CountLookErrors, "addresses", 1)
-			return false
-		}
-		tables, err := lookAt(e.diag, wanted, ours, loopbackIsTranslated(e.host.root))
+		tables, err := lookAt(e.diag, wanted)
 		if err != nil {
 			e.count(CountLookErrors, "sockets", 1)
 			return false
@@ -123,12 +119,13 @@ func (e *Engine) heldSockets(acting []*target) (held map[string]map[int32]uint64
 
 func (e *Engine) watch(t *target, fds map[int32]uint64, tables *tables, now time.Time) {
 	instance := t.finding.Process.InstanceID
-	t.sockets = len(fds)
+	t.sockets = 0
 	for fd, inode := range fds {
 		s := tables.sights[inode]
 		if s == nil || s.state == sockdiag.StateListen || tables.site(s) != t.finding.Site {
 			continue
 		}
+		t.sockets++
 		key := objectKey{instance: instance, fd: fd, inode: inode, cookie: s.id.Cookie}
 		if w := e.watches.objects[key]; w != nil && w.seen.Equal(now) {
 			continue // another finding of the same site was here
@@ -154,72 +151,77 @@ func (e *Engine) candidates(t *target, now time.Time) []*watched {
 	return found
 }
 
-// pass judges candidates of every finding against one look over the host, and
-// goes on as far as the mode allows.
+// pass judges candidates against one look over the host, and goes on as far as
+// the mode allows: of one finding for each process, in turns.
 func (e *Engine) pass(ctx context.Context, acting []*target) {
 	now := e.now()
+	slices.SortStableFunc(acting, func(a, b *target) int { return a.judged.Compare(b.judged) })
 	wanted := map[uint64]bool{}
-	chosen := make(map[*target][]*watched, len(acting))
+	taken := map[*life]bool{}
+	var turns []turn
 	for _, t := range acting {
-		if t.finding.State != leak.StateConfirmed || !e.worthAPass(t, now) {
+		if taken[t.life] || t.finding.State != leak.StateConfirmed {
 			continue
 		}
 		found := e.candidates(t, now)
-		for i, w := range found {
-			if i < maxJudged {
-				wanted[w.key.inode] = true
-			}
+		next := turn{target: t, found: found, refusedBy: e.judgeFinding(t, now).key()}
+		if len(found) == 0 || !e.worthAPass(&next, now) {
+			continue
 		}
-		if len(found) > 0 {
-			chosen[t] = found
+		taken[t.life] = true
+		turns = append(turns, next)
+		for _, w := range found[:min(len(found), maxJudged)] {
+			wanted[w.key.inode] = true
 		}
 	}
-	if len(chosen) == 0 {
+	if len(turns) == 0 {
 		return
 	}
 	h := e.host.lookForHolders(wanted, now)
-	for _, t := range acting {
-		if found := chosen[t]; found != nil && ctx.Err() == nil {
-			e.passOver(ctx, t, found, h)
+	for i := range turns {
+		if ctx.Err() == nil {
+			e.passOver(ctx, &turns[i], h)
 		}
 	}
 }
+
+// turn is one finding in one pass.
+type turn struct {
+	*target
+	found     []*watched
+	refusedBy string // what the guards that need no object refuse
+	news      bool   // something was not judged as it is now
+}
+
+// longestRest is after how long unchanged refusals are asked for again at the
+// latest.
+const longestRest = 5 * time.Minute
 
 // worthAPass leaves out what would only be refused as before: the look over
 // the host is not free.
-func (e *Engine) worthAPass(t *target, now time.Time) bool {
-	if t.rehearsed || t.waiting != "" || t.stopped != "" {
-		return e.expireIfDue(t, now)
-	}
-	if len(e.pendingOf(t)) > 0 {
+func (e *Engine) worthAPass(n *turn, now time.Time) bool {
+	t := n.target
+	if t.rehearsed || t.waiting != "" || t.life.stopped != "" || len(e.pendingOf(t)) > 0 {
 		return false
 	}
-	return t.lastPass.IsZero() || now.Sub(t.lastPass) >= e.set.Limits.Cooldown
-}
-
-func (e *Engine) expireIfDue(t *target, now time.Time) bool {
-	if t.waiting != "" && !now.Before(t.expires) && !t.expired {
-		t.expired = true
-		e.note(&Record{
-			Type: TypeExpired, ID: t.waiting, Policy: t.policy.Name, Action: t.action, Finding: findingRef(&t.finding),
-			Process: processRef(&t.finding.Process), Text: "nobody approved within " + e.set.ApprovalTimeout.String(),
-		})
+	if !t.life.lastPass.IsZero() && now.Sub(t.life.lastPass) < e.set.Limits.Cooldown {
+		return false
 	}
-	return false
+	n.news = n.refusedBy != t.judgedBy || slices.ContainsFunc(n.found, func(w *watched) bool { return !w.judged })
+	return n.news || now.Sub(t.judged) >= t.rest
 }
 
-func (e *Engine) passOver(ctx context.Context, t *target, found []*watched, h *hostSight) {
-	slots := passLimit(t.policy.PerPassFraction, t.sockets)
+func (e *Engine) passOver(ctx context.Context, n *turn, h *hostSight) {
+	t := n.target
+	slots := min(passLimit(t.policy.PerPassFraction, t.sockets), t.batch)
+	onlyLimits := false
 	var batch []*watched
-	for i, w := range found {
-		if i >= maxJudged || len(batch) >= t.batch || ctx.Err() != nil {
-			break
-		}
-		if len(batch) >= slots {
+	for _, w := range n.found[:min(len(n.found), maxJudged)] {
+		if len(batch) >= slots || ctx.Err() != nil {
 			break
 		}
 		now := e.now()
-		w.tried = now
+		w.tried, w.judged = now, true
 		v := e.judge(t, w, h, slots-len(batch), now)
 		if v.Pass() {
 			e.propose(t, w, v)
@@ -228,18 +230,19 @@ func (e *Engine) passOver(ctx context.Context, t *target, found []*watched, h *h
 		}
 		if !v.RefusedBy(GuardLimits) {
 			e.limits.giveBack(t.finding.Process.InstanceID, executableOf(&t.finding))
+		} else if len(v.Refused()) == 1 {
+			onlyLimits = true
 		}
-		if key := v.key(); key != w.refusedBy {
-			w.refusedBy = key
-			e.propose(t, w, nil)
-			e.refuse(t, w, v)
-		}
+		e.refuseObject(t, w, v)
 	}
+	t.judged, t.judgedBy = e.now(), n.refusedBy
+	t.life.lastPass = t.judged
 	if len(batch) == 0 {
+		t.rest = e.nextRest(t.rest, n.news || onlyLimits)
 		return
 	}
-	t.lastPass = e.now()
-	more := len(found) - len(batch)
+	t.rest = 0
+	more := len(n.found) - len(batch)
 	switch e.inForce() {
 	case ModeEnforce:
 		e.enforce(ctx, t, batch, h)
@@ -248,4 +251,25 @@ func (e *Engine) passOver(ctx context.Context, t *target, found []*watched, h *h
 	case ModeDryRun:
 		e.rehearse(t, batch[0], more)
 	}
+}
+
+// nextRest doubles the rest as long as nothing changes.
+func (e *Engine) nextRest(rest time.Duration, changed bool) time.Duration {
+	if changed {
+		return 0
+	}
+	return min(max(2*rest, e.set.Limits.Cooldown), longestRest)
+}
+
+// refuseObject journals what was put forward and why not, when that changes.
+func (e *Engine) refuseObject(t *target, w *watched, v Verdicts) {
+	key := v.key()
+	if key == w.refusedBy {
+		return
+	}
+	w.refusedBy = key
+	if !t.life.said.spent(e.now()) {
+		e.propose(t, w, nil)
+	}
+	e.refuse(t, w, v)
 }

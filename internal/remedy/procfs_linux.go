@@ -176,20 +176,44 @@ func (p procfs) subject(pid int32) (*subject, stat, error) {
 	}
 	exe = strings.TrimSuffix(exe, " (deleted)")
 	s.names = append(s.names, path.Base(exe), exe)
-	text, err := os.ReadFile(p.path(pid, "cgroup"))
-	if err != nil {
+	if s.cgroup, err = p.cgroup(pid); err != nil {
 		return nil, st, fmt.Errorf("read cgroup: %w", err)
 	}
-	s.cgroup = cgroupPath(string(text))
-	uid, err := p.uid(pid)
-	if err != nil {
+	if s.owner, err = p.owner(pid); err != nil {
 		return nil, st, fmt.Errorf("read owner: %w", err)
 	}
-	s.owner = strconv.FormatUint(uint64(uid), 10)
-	if u, err := user.LookupId(s.owner); err == nil {
-		s.owner = u.Username
-	}
 	return s, st, nil
+}
+
+// belongsTo returns owner and cgroup, "" for what cannot be read: no name of
+// a policy means it.
+func (p procfs) belongsTo(pid int32) (owner, cgroup string) {
+	owner, err := p.owner(pid)
+	if err != nil {
+		owner = ""
+	}
+	if cgroup, err = p.cgroup(pid); err != nil {
+		cgroup = ""
+	}
+	return owner, cgroup
+}
+
+func (p procfs) cgroup(pid int32) (string, error) {
+	text, err := os.ReadFile(p.path(pid, "cgroup"))
+	return cgroupPath(string(text)), err
+}
+
+// owner returns the name of the real user, or the number of one without.
+func (p procfs) owner(pid int32) (string, error) {
+	uid, err := p.uid(pid)
+	if err != nil {
+		return "", err
+	}
+	number := strconv.FormatUint(uint64(uid), 10)
+	if u, err := user.LookupId(number); err == nil {
+		return u.Username, nil
+	}
+	return number, nil
 }
 
 // cgroupPath returns the path of cgroup v2, or of the systemd hierarchy, or

@@ -28,10 +28,14 @@ func (e *Engine) propose(t *target, w *watched, v Verdicts) {
 	}
 }
 
+// refuse counts a refusal, and journals it as long as the process has not
+// been refused too often.
 func (e *Engine) refuse(t *target, w *watched, v Verdicts) {
 	r := e.about(TypeRefused, t, w)
-	r.Guards, r.Text = v, v.String()
-	e.note(r)
+	r.Guards, r.Text, r.Time, r.Mode = v, v.String(), e.now(), e.inForce()
+	if t.life.said.take(r, r.Time) {
+		e.note(r)
+	}
 	for _, verdict := range v.Refused() {
 		e.count(CountRefused, verdict.Name, 1)
 	}

@@ -44,10 +44,12 @@ type proof struct {
 	info       tcpInfo
 }
 
-// tcpInfo is what the last look needs of struct tcp_info.
+// tcpInfo is what the last look needs: of struct tcp_info, and the bytes in
+// the queues.
 type tcpInfo struct {
 	state                 uint8
 	acked, received, sent uint64
+	unread, unsent        int // SIOCINQ and SIOCOUTQ (man 7 tcp)
 }
 
 // prove asks about the object, and if act is given and no answer forbids it,
@@ -75,8 +77,10 @@ func (h *host) prove(process *leak.Process, key *objectKey, id *sockdiag.ID, act
 	}
 	p.listener = accepts(copied)
 	p.kernelUser = usedByKernel(copied)
-	if p.info, err = readInfo(copied); err != nil {
-		p.unread = "TCP_INFO: " + err.Error()
+	if p.listener == "" { // a listener has no queues to ask for
+		if p.info, err = readInfo(copied); err != nil {
+			p.unread = err.Error()
+		}
 	}
 	if act != nil && p.ok() {
 		act(copied, &p)
@@ -176,9 +180,16 @@ func usedByKernel(copied int) string {
 func readInfo(copied int) (tcpInfo, error) {
 	info, err := unix.GetsockoptTCPInfo(copied, unix.IPPROTO_TCP, unix.TCP_INFO)
 	if err != nil {
-		return tcpInfo{}, err
+		return tcpInfo{}, fmt.Errorf("TCP_INFO: %w", err)
 	}
-	return tcpInfo{info.State, info.Bytes_acked, info.Bytes_received, info.Bytes_sent}, nil
+	i := tcpInfo{state: info.State, acked: info.Bytes_acked, received: info.Bytes_received, sent: info.Bytes_sent}
+	if i.unread, err = unix.IoctlGetInt(copied, unix.SIOCINQ); err != nil {
+		return tcpInfo{}, fmt.Errorf("SIOCINQ: %w", err)
+	}
+	if i.unsent, err = unix.IoctlGetInt(copied, unix.SIOCOUTQ); err != nil {
+		return tcpInfo{}, fmt.Errorf("SIOCOUTQ: %w", err)
+	}
+	return i, nil
 }
 
 // changed reports what moved since the watch's first sight.
@@ -188,7 +199,20 @@ func (i tcpInfo) changed(s *sight) (string, bool) {
 		return fmt.Sprintf("state changed from %s to %s", sockdiag.StateName(s.state), sockdiag.StateName(i.state)), true
 	case i.received != s.received || i.acked != s.acked || i.sent != s.sent:
 		return "bytes were moved", true
+	case i.unread != s.unreadBytes() || i.unsent != int(s.sendQueue):
+		return "the owner or the kernel took bytes out of a queue", true
 	default:
 		return "", false
 	}
+}
+
+// unreadBytes is what SIOCINQ says of a socket with this receive queue: it
+// does not count the peer's end of stream, which the queue holds as one byte
+// (tcp_inq in include/net/tcp.h).
+func (s *sight) unreadBytes() int {
+	n := int(s.recvQueue)
+	if n > 0 && s.state != sockdiag.StateEstablished {
+		n--
+	}
+	return n
 }

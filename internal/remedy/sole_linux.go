@@ -40,8 +40,11 @@ type hostSight struct {
 	unread  []unread
 	parents map[int32]int32
 	rings   map[int32]bool // processes that hold an io_uring
-	partial []string       // why this cannot be all
+	partial []string       // why the look did not come to an end
+	narrow  []string       // why there may be processes that cannot be seen from here at all
 	wanted  map[uint64]bool
+	around  vicinity
+	aroundE error
 	// mayStore reports whether a process can hand descriptors to init.
 	mayStore func(pid int32) bool
 }
@@ -53,11 +56,12 @@ func (p procfs) lookForHolders(wanted map[uint64]bool, now time.Time) *hostSight
 		at: now, wanted: wanted, pids: map[int32]bool{}, holders: map[uint64][]holder{},
 		parents: map[int32]int32{}, rings: map[int32]bool{}, mayStore: p.mayStore,
 	}
+	h.around, h.aroundE = lookAround(p.root)
 	if ns, err := os.Readlink(filepath.Join(p.root, "self/ns/pid")); err != nil || ns != initPIDNamespace {
-		h.partial = append(h.partial, "processes outside of our pid namespace cannot be seen")
+		h.narrow = append(h.narrow, "processes outside of our pid namespace cannot be seen")
 	}
 	if _, err := os.Stat(p.path(1, "stat")); err != nil {
-		h.partial = append(h.partial, "processes of other users are hidden (hidepid)")
+		h.narrow = append(h.narrow, "processes of other users are hidden (hidepid)")
 	}
 	p.complete(h)
 	return h
@@ -166,11 +170,14 @@ func (p procfs) readThreads(h *hostSight, pid int32, leaderEnded bool) {
 	}
 }
 
-// sharesFiles compares tables of descriptors (man 2 kcmp, KCMP_FILES).
+// sharesFiles compares tables of descriptors (man 2 kcmp, KCMP_FILES). ESRCH
+// does not say which of the two has ended: if it was the other one, tid still
+// has a table, and the next may share it. What stays unsettled is not shared,
+// so that the table is read.
 func sharesFiles(tables []int32, tid int32) (bool, error) {
 	for _, other := range tables {
 		same, err := kcmp(int(other), int(tid), kcmpFiles, 0, 0)
-		if err != nil || same {
+		if err != nil && !gone(err) || same {
 			return same, err
 		}
 	}

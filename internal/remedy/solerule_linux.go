@@ -48,11 +48,14 @@ func (h *hostSight) soleHolder(pid, fd int32, inode uint64, socketUID uint32, ru
 	if h.rings[pid] {
 		return "the process uses io_uring, which can hold sockets unseen", false
 	}
+	if len(h.partial) > 0 {
+		return h.partial[0], false
+	}
 	if rule == SoleHolderSameUser {
 		return h.soleOfUser(pid, socketUID, h.mayStore(pid))
 	}
-	if len(h.partial) > 0 {
-		return h.partial[0], false
+	if len(h.narrow) > 0 {
+		return h.narrow[0], false
 	}
 	if len(h.unread) > 0 {
 		return fmt.Sprintf("%d processes cannot be read, the first is %d: %s", len(h.unread), h.unread[0].pid, h.unread[0].why), false
@@ -61,8 +64,9 @@ func (h *hostSight) soleHolder(pid, fd int32, inode uint64, socketUID uint32, ru
 }
 
 // soleOfUser accepts unreadable processes of other users that are no children
-// of the holder, and an unreadable init that the holder cannot hand
-// descriptors to for keeping (docs/decisions/0009).
+// of the holder, those that cannot be seen at all, and an unreadable init that
+// the holder cannot hand descriptors to for keeping (docs/decisions/0009). A
+// look that did not come to its end is not accepted: what it missed may be ours.
 func (h *hostSight) soleOfUser(pid int32, socketUID uint32, mayStore bool) (string, bool) {
 	own := uint32(os.Getuid())
 	if socketUID != own {

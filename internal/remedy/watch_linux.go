@@ -31,6 +31,13 @@ type sight struct {
 	peer                  peerSight
 }
 
+// usedSince reports whether anybody has used the socket: bytes that came or
+// went, or that the owner took out of its queue.
+func (s *sight) usedSince(first *sight) bool {
+	return s.received != first.received || s.sent != first.sent || s.acked != first.acked ||
+		s.recvQueue != first.recvQueue || s.sendQueue != first.sendQueue || s.hasInfo != first.hasInfo
+}
+
 // watched is the extension's own memory of an object (guard 5).
 type watched struct {
 	key       objectKey
@@ -44,6 +51,7 @@ type watched struct {
 	proposed  bool
 	refusedBy string
 	tried     time.Time
+	judged    bool // as it is now
 	acted     bool
 }
 
@@ -83,7 +91,7 @@ func (t *watchTable) observe(key objectKey, site string, s *sight, now time.Time
 		w = &watched{key: key, site: site, first: *s, since: now}
 		t.objects[key] = w
 	} else {
-		used := s.received != w.first.received || s.sent != w.first.sent || s.acked != w.first.acked || s.hasInfo != w.first.hasInfo
+		used := s.usedSince(&w.first)
 		moved := s.state != w.first.state
 		if used && !moved && w.idle(now) >= longIdle {
 			w.pool = true
@@ -91,8 +99,11 @@ func (t *watchTable) observe(key objectKey, site string, s *sight, now time.Time
 		}
 		if used || moved {
 			w.first, w.since = *s, now
-			w.refusedBy, w.proposed = "", false
+			w.refusedBy, w.proposed, w.judged = "", false, false
 		}
+	}
+	if s.peer != w.last.peer {
+		w.judged = false
 	}
 	w.site, w.last, w.seen = site, *s, now
 	if s.peer == peerAlive || s.peer == peerOrphan {
