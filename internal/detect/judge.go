@@ -4,6 +4,7 @@
 package detect
 
 import (
+	"math"
 	"time"
 
 	"github.com/otel-memguard/memguard/internal/leak"
@@ -14,6 +15,7 @@ type Engine struct {
 	plan    *plan
 	scratch []float64
 	series  int
+	horizon int64 // newest time that a right clock can show
 }
 
 // New returns an engine for a valid configuration.
@@ -21,7 +23,7 @@ func New(cfg *Config) (*Engine, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	return &Engine{plan: newPlan(cfg), scratch: make([]float64, 0, riskPoints*riskPoints/2)}, nil
+	return &Engine{plan: newPlan(cfg), scratch: make([]float64, 0, riskPoints*riskPoints/2), horizon: math.MaxInt64}, nil
 }
 
 // Judge draws the conclusions of a batch of samples. It reports whether a

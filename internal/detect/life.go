@@ -27,6 +27,7 @@ type Life struct {
 	limited  []*Series // series with a limit
 	findings []*finding
 	touched  bool
+	rewound  bool
 }
 
 type limit struct {

@@ -47,6 +47,7 @@ type Series struct {
 
 	trend    *trend
 	risk     *risk
+	late     lateness
 	restored bool // read from storage, not yet seen again
 }
 
@@ -78,8 +79,12 @@ func (s *Series) Observe(e *Engine, start, t int64, v float64) Refusal {
 		if t == s.last {
 			return Duplicate
 		}
-		return Late
+		if !s.late.steppedBack(e.horizon, s.last, t) {
+			return Late
+		}
+		s.stepBack(e, t)
 	}
+	s.late.n = 0
 	if start > s.start && s.start != 0 && start-s.start > startSlack {
 		s.restart()
 	}

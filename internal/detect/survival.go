@@ -91,6 +91,7 @@ type survival struct {
 	low              uint8
 	ended            bool
 	primed           bool
+	late             lateness
 }
 
 // setBounds takes the bucket bounds, once. Histograms with others are refused.

@@ -71,8 +71,8 @@ func (p *population) scan(e *Engine, objects *Objects, idle *Series) {
 	}
 	p.born, p.dies = p.born[:keep], p.dies[:keep]
 	t := origin + int64(p.now*1e9)
-	objects.Lifetimes(origin, t, objectBounds, p.dead)
-	objects.Ages(t, objectBounds, ages)
+	objects.Lifetimes(e, origin, t, objectBounds, p.dead)
+	objects.Ages(e, t, objectBounds, ages)
 	if !p.noIdle {
 		idle.Observe(e, 0, t, float64(sleepers))
 	}

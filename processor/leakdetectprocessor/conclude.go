@@ -17,6 +17,9 @@ import (
 // the resource it is about.
 func (s *state) conclude(md pmetric.Metrics) {
 	for _, l := range s.touched {
+		if l.Rewound() {
+			l.rewind()
+		}
 		if s.engine.Judge(l.Life) {
 			s.transitions = append(s.transitions, l)
 		}

@@ -55,6 +55,7 @@ func (s *state) observe(md pmetric.Metrics, provenance *leak.Provenance, from *l
 	s.batch++
 	s.touched = s.touched[:0]
 	limit := now.Add(maxAhead).UnixNano()
+	s.setHorizon(now)
 	resources := md.ResourceMetrics()
 	for i := range resources.Len() {
 		rm := resources.At(i)
@@ -217,9 +218,9 @@ func (r *reading) histograms(points pmetric.HistogramDataPointSlice, name string
 		}
 		bounds, counts := s.copyHistogram(dp)
 		if rule.use == useLifetime {
-			s.counts.result(e.objects.Lifetimes(int64(dp.StartTimestamp()), t, bounds, counts))
+			s.counts.result(e.objects.Lifetimes(s.engine, int64(dp.StartTimestamp()), t, bounds, counts))
 		} else {
-			s.counts.result(e.objects.Ages(t, bounds, counts))
+			s.counts.result(e.objects.Ages(s.engine, t, bounds, counts))
 		}
 		r.moved(e, t)
 	}
@@ -239,7 +240,7 @@ func (r *reading) instant(t int64) bool {
 
 func (r *reading) moved(e *entry, t int64) {
 	e.last = max(e.last, t)
-	r.life.host.watermark = max(r.life.host.watermark, t)
+	r.life.host.advance(t, r.state.horizon)
 }
 
 func (s *state) copyHistogram(dp pmetric.HistogramDataPoint) ([]float64, []uint64) {

@@ -181,7 +181,7 @@ func TestGoneByTimer(t *testing.T) {
 	assert.Len(t, sink.AllMetrics(), 1)
 	assert.Empty(t, st.tables.byKey[0])
 	assert.Empty(t, st.tables.byHash[0])
-	assert.Empty(t, st.tables.hosts)
+	assert.Empty(t, st.tables.hosts[0])
 }
 
 // bareState is a started state without goroutines, for tests that own time.

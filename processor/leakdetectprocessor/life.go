@@ -53,19 +53,26 @@ type host struct {
 	lives     map[*life]struct{}
 }
 
+// advance lets the clock of the host go on to t, but never past what a right
+// clock can show: one source whose clock is ahead must not age all the others.
+func (h *host) advance(t, horizon int64) { h.watermark = max(h.watermark, min(t, horizon)) }
+
+// rewind follows a clock that was put back.
+func (h *host) rewind(t int64) { h.watermark, h.swept = min(h.watermark, t), min(h.swept, t) }
+
 // tables finds lives by resource. Lives that our own receiver on this host
-// reported are kept apart from all others: nothing that comes over the wire
-// reaches them.
+// reported are kept apart from all others, hosts and their clocks too: nothing
+// that comes over the wire reaches them.
 type tables struct {
 	byHash [2]map[uint64]*life
 	byKey  [2]map[string]*life
-	hosts  map[string]*host
+	hosts  [2]map[string]*host
 }
 
 func newTables() tables {
-	t := tables{hosts: map[string]*host{}}
+	var t tables
 	for i := range t.byHash {
-		t.byHash[i], t.byKey[i] = map[uint64]*life{}, map[string]*life{}
+		t.byHash[i], t.byKey[i], t.hosts[i] = map[uint64]*life{}, map[string]*life{}, map[string]*host{}
 	}
 	return t
 }
@@ -82,15 +89,16 @@ func trusted(p *leak.Provenance, resource pcommon.Map) bool {
 	return p != nil && text(resource, leak.AttrHostID) == p.HostID && text(resource, leak.AttrBootID) == p.BootID
 }
 
-func (s *state) hostOf(process *leak.Process, key string) *host {
+func (s *state) hostOf(process *leak.Process, key string, local bool) *host {
+	hosts := s.tables.hosts[side(local)]
 	id := process.HostID
 	if id == "" {
 		id = "life " + key // no clock is shared that we know of
 	}
-	h, ok := s.tables.hosts[id]
+	h, ok := hosts[id]
 	if !ok {
 		h = &host{id: id, lives: map[*life]struct{}{}}
-		s.tables.hosts[id] = h
+		hosts[id] = h
 	}
 	return h
 }
@@ -124,9 +132,19 @@ func (s *state) life(resource pcommon.Map, hash uint64, local bool, provenance *
 func (s *state) adopt(l *life, local bool) {
 	l.local = local
 	l.entries = map[uint64]*entry{}
-	l.host = s.hostOf(&l.Process, l.Key)
+	l.host = s.hostOf(&l.Process, l.Key, local)
 	l.host.lives[l] = struct{}{}
 	s.tables.byKey[side(local)][l.Key] = l
+}
+
+// rewind follows the clock of the life's source, which was put back.
+func (l *life) rewind() {
+	now := l.Now()
+	l.host.rewind(now)
+	for _, e := range l.entries {
+		e.last = min(e.last, now)
+	}
+	l.dirty = true
 }
 
 func (s *state) forget(l *life) {
@@ -136,7 +154,7 @@ func (s *state) forget(l *life) {
 	delete(s.tables.byKey[side(l.local)], l.Key)
 	delete(l.host.lives, l)
 	if len(l.host.lives) == 0 {
-		delete(s.tables.hosts, l.host.id)
+		delete(s.tables.hosts[side(l.local)], l.host.id)
 	}
 	s.engine.Forget(l.Life)
 }

@@ -59,7 +59,8 @@ type state struct {
 	bounds      []float64
 	bucket      []uint64
 	counts      counts
-	indexed     bool // storage has an index of the present lives
+	horizon     int64 // newest time that a right clock can show
+	indexed     bool  // storage has an index of the present lives
 }
 
 func newState(set processor.Settings, cfg *Config) (*state, error) {
@@ -77,6 +78,12 @@ func newState(set processor.Settings, cfg *Config) (*state, error) {
 		now: time.Now, release: func() {}, engine: engine, watch: newWatchList(cfg.Watch),
 		hash: hasher{maphash.MakeSeed()}, tables: newTables(),
 	}, nil
+}
+
+// setHorizon allows clocks to be ahead of ours by a few intervals.
+func (s *state) setHorizon(now time.Time) {
+	s.horizon = now.Add(s.cfg.MaxStale / 4).UnixNano()
+	s.engine.SetHorizon(s.horizon)
 }
 
 // start is called once per pipeline; the first call does the work.
@@ -192,9 +199,12 @@ func (s *state) expireAll() (md pmetric.Metrics, sink *leakProcessor, proposals 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	md = pmetric.NewMetrics()
-	for _, h := range s.tables.hosts {
-		if last := s.expire(h, md, s.now()); last != nil {
-			sink = last
+	now := s.now()
+	for i := range s.tables.hosts {
+		for _, h := range s.tables.hosts[i] {
+			if last := s.expire(h, md, now); last != nil {
+				sink = last
+			}
 		}
 	}
 	proposals, s.proposals = s.proposals, nil

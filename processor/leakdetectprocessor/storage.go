@@ -80,6 +80,7 @@ func (s *state) load(ctx context.Context) {
 	now := s.now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.setHorizon(now)
 	for _, key := range keys {
 		if err := s.restore(ctx, key, now); err != nil {
 			failed++
@@ -126,7 +127,7 @@ func (s *state) restore(ctx context.Context, key string, now time.Time) error {
 	}
 	s.adopt(l, local)
 	l.host.seen = now
-	l.host.watermark = max(l.host.watermark, decoded.Now())
+	l.host.advance(decoded.Now(), s.horizon)
 	return nil
 }
 
