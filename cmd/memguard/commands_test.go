@@ -5,6 +5,9 @@ package main
 
 import (
 	"bytes"
+	"io"
+	"net"
+	"os"
 	"path/filepath"
 	"testing"
 
@@ -42,7 +45,8 @@ func TestStopAndStartWithoutACollector(t *testing.T) {
 	dir := t.TempDir()
 	stop := filepath.Join(dir, "STOP")
 	out, err := execute(t, "stop", "-d", dir, "--reason", "test")
-	require.NoError(t, err)
+	require.ErrorContains(t, err, "is it the directory of auto_fix?")
+	assert.Equal(t, exitNoCollector, exitCode(err))
 	assert.Contains(t, out, stop)
 	assert.FileExists(t, stop)
 	out, err = execute(t, "start", "-d", dir)
@@ -51,8 +55,43 @@ func TestStopAndStartWithoutACollector(t *testing.T) {
 	assert.NoFileExists(t, stop)
 	_, err = execute(t, "stop", "-d", filepath.Join(dir, "missing"))
 	require.ErrorContains(t, err, "missing")
+	assert.Equal(t, 1, exitCode(err))
+
+	// A collector was here, and has ended.
+	lock := filepath.Join(dir, "journal", "lock")
+	require.NoError(t, os.MkdirAll(filepath.Dir(lock), 0o700))
+	require.NoError(t, os.WriteFile(lock, nil, 0o600))
+	out, err = execute(t, "stop", "-d", dir)
+	require.NoError(t, err)
+	assert.Contains(t, out, "the next one will not act")
+	assert.FileExists(t, stop)
 	_, err = execute(t, "status", "-d", dir)
 	require.ErrorContains(t, err, "no collector with auto_fix runs")
+}
+
+func TestStopDoesNotWaitForAMuteCollector(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	var config net.ListenConfig
+	listener, err := config.Listen(t.Context(), "unix", filepath.Join(dir, "control.sock"))
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, listener.Close()) })
+	inPlace := make(chan error, 1)
+	go func() {
+		conn, err := listener.Accept()
+		if err != nil {
+			inPlace <- err
+			return
+		}
+		_, err = os.Stat(filepath.Join(dir, "STOP")) // before the collector is even asked
+		inPlace <- err
+		_, _ = io.Copy(io.Discard, conn) // until the client gives up
+		_ = conn.Close()
+	}()
+	out, err := execute(t, "stop", "-d", dir)
+	require.NoError(t, err)
+	require.NoError(t, <-inPlace)
+	assert.Contains(t, out, errMute.Error())
 }
 
 func TestJournalErrors(t *testing.T) {

@@ -28,9 +28,30 @@ func run() int {
 		if !errors.Is(err, context.Canceled) {
 			fmt.Fprintln(os.Stderr, "memguard:", err)
 		}
-		return 1
+		return exitCode(err)
 	}
 	return 0
+}
+
+// exitNoCollector is the exit code of memguard stop in a directory that no
+// collector ever used.
+const exitNoCollector = 3
+
+// exitError is an error with an exit code of its own.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e *exitError) Error() string { return e.err.Error() }
+
+func (e *exitError) Unwrap() error { return e.err }
+
+func exitCode(err error) int {
+	if own, ok := errors.AsType[*exitError](err); ok {
+		return own.code
+	}
+	return 1
 }
 
 func newRootCommand() *cobra.Command {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -26,21 +27,34 @@ func newStopCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "stop",
 		Short: "Throw the kill switch: auto_fix does nothing more",
-		Long: `Throw the kill switch of auto_fix. The running collector is told at once; it still watches and reports.
-Where none runs, the file STOP in the directory keeps the next one from acting. It holds until memguard start.`,
+		Long: `Throw the kill switch of auto_fix. The file STOP in the directory comes first: a collector reads it before each
+act, and it keeps the next one from acting too. Then the running collector is told; it still watches and reports. It holds until
+memguard start.
+
+Exit code 3 says that the file is written, but that no collector ever used the directory: it may be the wrong one.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			answer, err := ask(cmd.Context(), directory, remedy.Request{Command: remedy.CommandStop, Reason: reason})
-			if err == nil {
+			why := strings.TrimSpace("memguard stop " + reason)
+			fileErr := remedy.ThrowKillSwitch(directory, why)
+			if fileErr == nil {
+				cmd.Printf("stopped: %s/%s is in place\n", directory, remedy.KillSwitchFile)
+			}
+			ctx, cancel := context.WithTimeoutCause(cmd.Context(), stopTimeout, errMute)
+			defer cancel()
+			answer, err := ask(ctx, directory, remedy.Request{Command: remedy.CommandStop, Reason: reason})
+			switch {
+			case err == nil:
 				cmd.Println(answer.Text + ": the collector has thrown its kill switch")
-				return nil
-			}
-			// A collector that does not answer reads the file before each act.
-			why := "memguard stop " + reason
-			if fileErr := remedy.ThrowKillSwitch(directory, strings.TrimSpace(why)); fileErr != nil {
+			case fileErr != nil:
 				return errors.Join(err, fileErr)
+			case !errors.Is(err, remedy.ErrNotRunning):
+				cmd.PrintErrf("memguard: the collector was not told, but reads the file before each act: %v\n", err)
+			case !remedy.HasJournal(directory):
+				return &exitError{code: exitNoCollector, err: fmt.Errorf(
+					"no collector runs on %s or ever did: is it the directory of auto_fix?", directory)}
+			default:
+				cmd.Println("no collector runs; the next one will not act")
 			}
-			cmd.Printf("stopped: %s/%s is in place (%v)\n", directory, remedy.KillSwitchFile, err)
 			return nil
 		},
 	}
@@ -48,6 +62,11 @@ Where none runs, the file STOP in the directory keeps the next one from acting. 
 	cmd.Flags().StringVar(&reason, "reason", "", "why, for the journal")
 	return cmd
 }
+
+// stopTimeout is how long memguard stop waits for the collector's answer.
+const stopTimeout = 3 * time.Second
+
+var errMute = fmt.Errorf("no answer within %s", stopTimeout)
 
 func newStartCommand() *cobra.Command {
 	var directory, reason string

@@ -5,7 +5,6 @@ package autofixextension
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -43,6 +42,7 @@ type autoFix struct {
 }
 
 func newAutoFix(set extension.Settings, cfg *Config) (*autoFix, error) {
+	stopSignal.keep()
 	telemetry, err := metadata.NewTelemetryBuilder(set.TelemetrySettings)
 	if err != nil {
 		return nil, fmt.Errorf("create telemetry: %w", err)
@@ -73,7 +73,7 @@ func (a *autoFix) Start(_ context.Context, host component.Host) error {
 	if err := a.engine.Start(); err != nil { //nolint:contextcheck // the work outlives the start
 		return err
 	}
-	a.kill = listenForStop(func() {
+	a.kill = stopSignal.listen(func() {
 		a.logger.Warn("SIGUSR1: auto_fix stops; memguard start releases it")
 		if err := a.engine.Stop("SIGUSR1"); err != nil {
 			a.logger.Warn("the kill switch holds only until this collector ends", zap.Error(err))
@@ -125,18 +125,16 @@ func (a *autoFix) Dependencies() []component.ID {
 func (a *autoFix) Propose(f leak.Finding) bool { return a.engine.Propose(f) }
 
 // writable makes the directory if need be and asks the kernel whether we may
-// write there, which tells a read-only file system too.
+// write there, which tells a read-only file system too. Others must not be able
+// to: what the directory holds decides whether anything is done.
 func writable(key, dir string) error {
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return fmt.Errorf("%s: cannot create %q: %w", key, dir, err)
 	}
-	info, err := os.Stat(dir)
-	if err == nil && !info.IsDir() {
-		err = errors.New("it is not a directory")
+	if err := remedy.CheckDirectory(dir); err != nil {
+		return fmt.Errorf("%s: %q cannot be trusted: %w", key, dir, err)
 	}
-	if err == nil {
-		err = unix.Access(dir, unix.W_OK|unix.X_OK)
-	}
+	err := unix.Access(dir, unix.W_OK|unix.X_OK)
 	if err == nil {
 		err = unix.Access(filepath.Dir(dir), unix.X_OK)
 	}

@@ -134,14 +134,53 @@ func TestSignalStopsAndNeverStarts(t *testing.T) {
 	assert.NotEmpty(t, st.Stopped)
 }
 
+func TestSignalThatComesBeforeTheStartOrAfterTheShutdown(t *testing.T) {
+	cfg := testConfig(t)
+	kill := filepath.Join(cfg.Directory, remedy.KillSwitchFile)
+	waits := func() bool { return len(stopSignal.signals) == 1 }
+	thrown := func() bool { _, err := os.Stat(kill); return err == nil }
+	for range 2 {
+		ext, err := NewFactory().Create(t.Context(), extensiontest.NewNopSettings(metadata.Type), cfg)
+		require.NoError(t, err)
+		require.NoError(t, syscall.Kill(os.Getpid(), syscall.SIGUSR1)) // would end the test if nobody took it
+		require.Eventually(t, waits, 5*time.Second, time.Millisecond)
+		require.NoError(t, ext.Start(t.Context(), componenttest.NewNopHost()))
+		require.Eventually(t, thrown, 5*time.Second, time.Millisecond)
+		require.NoError(t, ext.Shutdown(t.Context()))
+		require.NoError(t, os.Remove(kill))
+	}
+	require.NoError(t, syscall.Kill(os.Getpid(), syscall.SIGUSR1))
+	require.Eventually(t, waits, 5*time.Second, time.Millisecond)
+	start(t, cfg, nil) // as a reload does
+	require.Eventually(t, thrown, 5*time.Second, time.Millisecond)
+}
+
+func TestSignalReachesEachOfThem(t *testing.T) {
+	one, other := testConfig(t), testConfig(t)
+	start(t, one, nil)
+	start(t, other, nil)
+	require.NoError(t, syscall.Kill(os.Getpid(), syscall.SIGUSR1))
+	for _, cfg := range []*Config{one, other} {
+		require.Eventually(t, func() bool {
+			_, err := os.Stat(filepath.Join(cfg.Directory, remedy.KillSwitchFile))
+			return err == nil
+		}, 5*time.Second, time.Millisecond)
+	}
+}
+
 func TestStartNamesWhatIsWrong(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	require.NoError(t, os.WriteFile(file, nil, 0o600))
 	missing := component.MustNewID("file_storage")
+	open := filepath.Join(t.TempDir(), "open")
+	require.NoError(t, os.Mkdir(open, 0o700))
+	require.NoError(t, os.Chmod(open, 0o777))
 	for want, spoil := range map[string]func(c *Config){
-		"directory: cannot create \"" + file:                 func(c *Config) { c.Directory = file },
-		"runtime_directory: cannot create":                   func(c *Config) { c.RuntimeDirectory = filepath.Join(file, "x") },
-		"storage: extension \"file_storage\" does not exist": func(c *Config) { c.Storage = &missing },
+		"directory: cannot create \"" + file:                                                   func(c *Config) { c.Directory = file },
+		"runtime_directory: cannot create":                                                     func(c *Config) { c.RuntimeDirectory = filepath.Join(file, "x") },
+		"directory: \"" + open + "\" cannot be trusted: its group or others may write":         func(c *Config) { c.Directory = open },
+		"runtime_directory: \"" + open + "\" cannot be trusted: its group or others may write": func(c *Config) { c.RuntimeDirectory = open },
+		"storage: extension \"file_storage\" does not exist":                                   func(c *Config) { c.Storage = &missing },
 	} {
 		cfg := testConfig(t)
 		spoil(cfg)

@@ -19,7 +19,8 @@ import (
 var ErrNotRunning = errors.New("no collector with auto_fix runs on this directory")
 
 // Ask sends a request to the collector that uses the directory and hands each
-// answer to fn. It returns ErrNotRunning where there is none.
+// answer to fn. It returns ErrNotRunning where there is none. It waits for each
+// answer for ten seconds, or until ctx ends if that is sooner.
 func Ask(ctx context.Context, dir string, r Request, fn func(*Response) error) error {
 	r.Version = controlVersion
 	line, err := json.Marshal(r)
@@ -35,6 +36,8 @@ func Ask(ctx context.Context, dir string, r Request, fn func(*Response) error) e
 		return fmt.Errorf("connect to the collector: %w", err)
 	}
 	defer conn.Close()
+	done := context.AfterFunc(ctx, func() { _ = conn.Close() })
+	defer done()
 	if _, err := conn.Write(append(line, '\n')); err != nil {
 		return fmt.Errorf("ask the collector: %w", err)
 	}
@@ -47,6 +50,9 @@ func Ask(ctx context.Context, dir string, r Request, fn func(*Response) error) e
 		if err != nil {
 			if errors.Is(err, io.EOF) {
 				err = io.ErrUnexpectedEOF
+			}
+			if ctx.Err() != nil {
+				err = context.Cause(ctx)
 			}
 			return fmt.Errorf("read the collector's answer: %w", err)
 		}

@@ -118,12 +118,16 @@ func writeSynced(path, text string) error {
 }
 
 // After returns records after number seq which use accepts, at most limit,
-// oldest first. With resume it goes on where the last such call stopped
-// instead of reading from the start of the segment; use must then be the same.
+// oldest first. With resume it begins at the cursor whatever seq is, and goes
+// on where the last such call stopped instead of reading from the start of the
+// segment; use must then be the same.
 func (j *Journal) After(seq uint64, limit int, resume bool, use func(*Record) bool) ([]Record, error) {
 	j.mu.Lock()
 	segments := append([]segment(nil), j.segments...)
 	var pos position
+	if resume {
+		seq = j.cursor
+	}
 	if resume && seq >= j.readPos.low && seq <= j.readPos.seq {
 		pos = j.readPos
 	}

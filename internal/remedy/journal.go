@@ -15,6 +15,8 @@ import (
 // JournalDirectory is the journal's place in the directory of auto_fix.
 const JournalDirectory = "journal"
 
+const lockName = "lock"
+
 // Bounds of a journal that was given none.
 const (
 	DefaultSegmentSize = 8 << 20 // bytes
@@ -107,7 +109,7 @@ func OpenJournal(dir string, opts JournalOptions) (*Journal, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("create journal directory: %w", err)
 	}
-	lock, err := lockFile(filepath.Join(dir, "lock"))
+	lock, err := lockFile(filepath.Join(dir, lockName))
 	if err != nil {
 		if errors.Is(err, errLocked) {
 			return nil, fmt.Errorf("%w: %s", ErrJournalLocked, dir)
@@ -302,4 +304,10 @@ func (j *Journal) become(other *Journal) error {
 	j.open, j.applied, j.create = other.open, other.applied, other.create
 	other.lock, other.file = nil, nil
 	return err
+}
+
+// HasJournal reports whether a collector ever used the directory of auto_fix.
+func HasJournal(dir string) bool {
+	_, err := os.Lstat(filepath.Join(dir, JournalDirectory, lockName))
+	return err == nil
 }

@@ -57,22 +57,6 @@ func (e *Engine) open() (err error) {
 	return nil
 }
 
-func (e *Engine) openJournal() error {
-	opts := e.set.Journal
-	opts.Lost = func(n int) { e.count(CountJournalLost, "", int64(n)) }
-	opts.Replay = func(r *Record) { e.remember(r) }
-	var err error
-	e.journal, err = OpenJournal(filepath.Join(e.set.Directory, JournalDirectory), opts)
-	if errors.Is(err, ErrJournalLocked) {
-		e.standby = true
-		e.journal, err = OpenJournal(filepath.Join(e.set.Directory, JournalDirectory+".standby"), opts)
-	}
-	if err != nil {
-		return fmt.Errorf("directory %q: %w", e.set.Directory, err)
-	}
-	return nil
-}
-
 // Shutdown ends the work after the act that is under way, if any, and closes
 // the journal. It is safe without Start and more than once.
 func (e *Engine) Shutdown(ctx context.Context) error {

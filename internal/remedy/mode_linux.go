@@ -40,6 +40,7 @@ func (e *Engine) leaseVerdict() (string, bool) {
 
 // settleMode finds the strongest mode allowed and says when it changes.
 func (e *Engine) settleMode() {
+	e.leaveStandby()
 	mode, why, off := e.env.strongest(e.set.Mode, e.set.Policies)
 	if reason, ok := e.leaseVerdict(); !ok && !off {
 		mode, why = ModeDryRun, append(why, reason)
