@@ -118,6 +118,12 @@ func (e *Engine) act(t *target, w *watched, h *hostSight) {
 	case ActionNotify:
 	}
 	e.hook("acted")
+	e.account(t, w, &a)
+}
+
+// account journals what an act came to. One that failed, or hit traffic, is
+// the last on this process.
+func (e *Engine) account(t *target, w *watched, a *acted) {
 	r := e.about(TypeApplied, t, w)
 	r.Before, r.After, r.Window = sockdiag.StateName(a.before), sockdiag.StateName(a.after), a.window.Nanoseconds()
 	switch {

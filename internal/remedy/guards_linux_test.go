@@ -170,13 +170,12 @@ func TestGuard03Listener(t *testing.T) {
 	needSight(t)
 	v, u := startVictim(t), startUpstream(t)
 	fd := v.leak(u, 1)[0]
-	set := testSettings(t, ModeEnforce)
-	b := newBench(t, set)
+	b := newBench(t, testSettings(t, ModeEnforce))
 	f := v.finding(u)
 	b.round(f)
 	tg, w := b.only(f)
 	// The very socket listens between the look and the act.
-	listener := v.do(order{Do: "listen again", FD: fd})
+	v.do(order{Do: "listen again", FD: fd})
 	verdicts := b.judge(tg, w, b.host.lookForHolders(map[uint64]bool{w.key.inode: true}, time.Now()), 1, time.Now())
 	assert.True(t, verdicts.RefusedBy(GuardListener), "%s", verdicts)
 	a := b.host.shutdown(&f.Process, w, nobodyAsks)
@@ -184,7 +183,7 @@ func TestGuard03Listener(t *testing.T) {
 	assert.Equal(t, GuardListener, a.refused.Guard)
 	// The descriptor's number is given to another one.
 	v.do(order{Do: "close", FD: fd})
-	listener = v.do(order{Do: "listen"})
+	listener := v.do(order{Do: "listen"})
 	require.Equal(t, fd, listener.FD)
 	verdicts = b.judge(tg, w, b.host.lookForHolders(map[uint64]bool{w.key.inode: true}, time.Now()), 1, time.Now())
 	assert.True(t, verdicts.RefusedBy(GuardIdentity), "%s", verdicts)
