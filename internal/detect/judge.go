@@ -30,7 +30,9 @@ func New(cfg *Config) (*Engine, error) {
 // finding opened, changed its state or closed.
 func (e *Engine) Judge(l *Life) (transition bool) {
 	for _, f := range l.findings {
-		f.Time = time.Unix(0, l.now)
+		if f.State.Open() { // what closed since keeps the time of its end
+			f.Time = time.Unix(0, l.now)
+		}
 	}
 	if l.touched {
 		l.touched = false
@@ -193,45 +195,16 @@ func (f *finding) close(to leak.State, t int64, reason string) {
 	f.Reason = reason
 }
 
-// Gone ends every finding of a life that ended. It reports whether there was
-// any.
+// Gone ends every finding of a life that ended. It reports whether there is
+// any to be sent.
 func (l *Life) Gone(t int64, reason string) bool {
 	l.now = max(l.now, t)
-	ended := false
 	for _, f := range l.findings {
 		if f.State.Open() {
 			f.close(leak.StateResolved, l.now, reason)
-			ended = true
 		}
 	}
-	return ended
-}
-
-// Drop removes a series that stopped while its life goes on. It reports
-// whether a finding ended with it.
-func (e *Engine) Drop(s *Series, reason string) bool {
-	l, g := s.group.life, s.group
-	g.series = remove(g.series, s)
-	l.limited = remove(l.limited, s)
-	e.series--
-	ended := false
-	if s.risk != nil {
-		ended = s.risk.end(l.now, reason)
-	}
-	if f := g.finding; f != nil && f.State.Open() && f.Source == s.spec.Metric {
-		f.close(leak.StateResolved, l.now, reason)
-		ended = true
-	}
-	return ended
-}
-
-func remove(list []*Series, s *Series) []*Series {
-	for i := range list {
-		if list[i] == s {
-			return append(list[:i], list[i+1:]...)
-		}
-	}
-	return list
+	return len(l.findings) > 0
 }
 
 // Findings appends what is to be sent now: every open finding whose evidence
@@ -252,8 +225,12 @@ func (l *Life) Findings(dst []leak.Finding, suspected bool) []leak.Finding {
 		}
 		keep = append(keep, f)
 	}
+	ended := len(keep) < len(l.findings)
 	clear(l.findings[len(keep):])
 	l.findings = keep
+	if ended {
+		l.prune()
+	}
 	return dst
 }
 

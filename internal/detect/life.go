@@ -5,7 +5,6 @@ package detect
 
 import (
 	"math"
-	"slices"
 
 	"github.com/otel-memguard/memguard/internal/leak"
 )
@@ -41,6 +40,7 @@ type group struct {
 	kind      leak.Kind
 	site      string
 	series    []*Series
+	objects   int // histograms of the site that are watched
 	survival  *survival
 	proof     *proof
 	finding   *finding
@@ -56,6 +56,9 @@ func NewLife(key string, process *leak.Process, provenance *leak.Provenance, sta
 
 // Now returns the newest event time.
 func (l *Life) Now() int64 { return l.now }
+
+// Tick says that time went on to t, by a point that is not judged.
+func (l *Life) Tick(t int64) { l.now = max(l.now, t) }
 
 // Spec names a new series.
 type Spec struct {
@@ -107,8 +110,12 @@ func (l *Life) Objects(kind leak.Kind, site string) *Objects {
 	if g == nil {
 		return nil
 	}
+	g.objects++
 	return &Objects{group: g}
 }
+
+// Full reports that the life has no room for another kind or site.
+func (l *Life) Full() bool { return len(l.groups) >= MaxGroups }
 
 func (l *Life) group(kind leak.Kind, site string) *group {
 	for _, g := range l.groups {
@@ -116,7 +123,7 @@ func (l *Life) group(kind leak.Kind, site string) *group {
 			return g
 		}
 	}
-	if len(l.groups) >= MaxGroups {
+	if l.Full() {
 		return nil
 	}
 	g := &group{life: l, kind: kind, site: site}
@@ -222,24 +229,6 @@ func (e *Engine) Forget(l *Life) {
 
 // SeriesCount returns how many series are alive.
 func (e *Engine) SeriesCount() int { return e.series }
-
-// DropUnseen drops the series that were read from storage and did not come
-// again before the given time.
-func (e *Engine) DropUnseen(l *Life, before int64) {
-	for _, g := range l.groups {
-		for _, s := range slices.Backward(g.series) {
-			if s.restored && s.last < before {
-				e.Drop(s, "the series ended")
-			}
-		}
-	}
-}
-
-// DropObjects forgets the ages of a site that are no longer reported.
-func (e *Engine) DropObjects(o *Objects) {
-	o.group.survival = nil
-	o.group.touch()
-}
 
 // Block returns the shortest block in ns.
 func (e *Engine) Block() int64 { return e.plan.base }

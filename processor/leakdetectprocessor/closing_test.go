@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/pdata/pmetric"
 
 	"github.com/otel-memguard/memguard/internal/leak"
 )
@@ -42,4 +43,60 @@ func TestAtRiskEndsWithTheProcess(t *testing.T) {
 		send(i, 300+float64(i-100)*10)
 	}
 	assert.Equal(t, []leak.State{leak.StateAtRisk}, transitions(r.findings()), "and the new process is judged like any")
+}
+
+// A site ends while its process goes on: that is a change, with a time of its
+// own, whichever way it is noticed.
+func TestTheEndOfASiteIsAnEvent(t *testing.T) {
+	t.Parallel()
+	for name, silent := range map[string]bool{"no longer reported": true, "said to be gone": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, nil, nil)
+			for i := range 400 {
+				b := newBatch(epoch.Add(time.Duration(i)*10*time.Second), 10).sum(leak.MetricThreadCount, 3)
+				if i < 10 || !silent && i == 10 {
+					b.sum(leak.MetricSocketAbandoned, 5, leak.AttrSite, ":80")
+				}
+				if i == 10 && !silent {
+					b.ms.At(1).Sum().DataPoints().At(0).SetFlags(pmetric.DefaultDataPointFlags.WithNoRecordedValue(true))
+				}
+				r.consume(b.md)
+			}
+			all := r.findings()
+			assert.Equal(t, []leak.State{leak.StateConfirmed, leak.StateResolved}, transitions(all))
+			assert.Equal(t, "the series ended", last(all).Reason)
+		})
+	}
+}
+
+// The process ends before the next batch could say that its site ended.
+func TestTheEndOfASiteIsSaidWithTheEndOfTheProcess(t *testing.T) {
+	t.Parallel()
+	st, p, sink := bareState(t)
+	r := &rig{t: t, sink: sink}
+	for i := range 4 {
+		b := abandoned(i, 5)
+		if i == 3 {
+			b.ms.At(0).Sum().DataPoints().At(0).SetFlags(pmetric.DefaultDataPointFlags.WithNoRecordedValue(true))
+		}
+		st.consume(t.Context(), b.md, p)
+		for _, l := range st.touched {
+			require.Equal(t, i == 2, l.HasFindings())
+		}
+	}
+	l := st.touched[0]
+	for i := 4; i < 7; i++ {
+		st.consume(t.Context(), newBatch(epoch.Add(time.Duration(i)*10*time.Second), 10).sum(leak.MetricSocketAbandoned, 5, leak.AttrSite, "b").md, p)
+	}
+	require.True(t, l.HasFindings())
+	for _, e := range l.entries {
+		if e.series != nil && !e.silent {
+			l.drop(st, e) // as expireSeries does, after the batch was judged
+		}
+	}
+	now := time.Now().Add(time.Hour)
+	st.now = func() time.Time { return now }
+	st.sweep(t.Context())
+	assert.Equal(t, []leak.State{leak.StateResolved}, transitions(r.findings()))
 }

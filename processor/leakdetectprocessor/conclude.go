@@ -116,7 +116,9 @@ func (s *state) expire(h *host, md pmetric.Metrics, now time.Time) (sink *leakPr
 // expireSeries drops series that stopped in a life that goes on. Sites are
 // read in turns, so they get longer.
 func (s *state) expireSeries(l *life, stale int64) {
-	s.engine.DropUnseen(l.Life, l.Now()-4*stale)
+	if s.engine.DropUnseen(l.Life, l.Now()-4*stale) {
+		s.transitions = append(s.transitions, l)
+	}
 	for hash, e := range l.entries {
 		if l.Now()-e.last <= 4*stale {
 			continue

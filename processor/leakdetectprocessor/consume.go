@@ -168,11 +168,8 @@ func (r *reading) numbers(points pmetric.NumberDataPointSlice, name string, rule
 	for i := range points.Len() {
 		dp := points.At(i)
 		e := r.entry(dp.Attributes(), base, name, rule)
-		if e == nil || e.refused {
-			continue
-		}
 		t := int64(dp.Timestamp())
-		if !r.instant(t) {
+		if !r.usable(e, t) {
 			continue
 		}
 		if dp.Flags().NoRecordedValue() {
@@ -209,11 +206,8 @@ func (r *reading) histograms(points pmetric.HistogramDataPointSlice, name string
 	for i := range points.Len() {
 		dp := points.At(i)
 		e := r.entry(dp.Attributes(), base, name, rule)
-		if e == nil || e.refused {
-			continue
-		}
 		t := int64(dp.Timestamp())
-		if !r.instant(t) || dp.Flags().NoRecordedValue() {
+		if !r.usable(e, t) || dp.Flags().NoRecordedValue() {
 			continue
 		}
 		bounds, counts := s.copyHistogram(dp)
@@ -224,6 +218,19 @@ func (r *reading) histograms(points pmetric.HistogramDataPointSlice, name string
 		}
 		r.moved(e, t)
 	}
+}
+
+// usable reports a point that is to be judged. One that found no room still
+// shows that time goes on, so that what is stale makes room for it.
+func (r *reading) usable(e *entry, t int64) bool {
+	if e == nil || e.silent || !r.instant(t) {
+		return false
+	}
+	if e.refused {
+		r.life.Tick(t)
+		r.moved(e, t)
+	}
+	return !e.refused
 }
 
 func (r *reading) instant(t int64) bool {

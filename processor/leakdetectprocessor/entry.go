@@ -24,21 +24,30 @@ func (r *reading) entry(attrs pcommon.Map, base uint64, name string, rule *rule)
 		return nil
 	}
 	hash := mix(base, s.hash.attributes(attrs))
-	if e, ok := l.entries[hash]; ok {
-		if e.refused && !e.silent {
-			s.counts.sites++
-		}
-		return e
-	}
-	if s.entries >= s.cfg.MaxSeries {
+	e, ok := l.entries[hash]
+	switch {
+	case !ok && s.entries >= s.cfg.MaxSeries:
 		s.counts.full++
 		return nil
+	case !ok:
+		s.entries++
+	case !e.crowded():
+		return e
+	case l.Full():
+		s.counts.sites++
+		return e
 	}
-	e := l.newEntry(s, attrs, name, rule)
+	e = l.newEntry(s, attrs, name, rule)
+	if e.crowded() {
+		s.counts.sites++
+	}
 	l.entries[hash] = e
-	s.entries++
 	return e
 }
+
+// crowded reports a series that found no room among the sites of its life. It
+// is asked again when there is some.
+func (e *entry) crowded() bool { return e.refused && !e.silent }
 
 func (l *life) newEntry(s *state, attrs pcommon.Map, name string, rule *rule) *entry {
 	e := &entry{rule: rule}
