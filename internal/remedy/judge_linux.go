@@ -234,9 +234,5 @@ func (e *Engine) guardOnce(v *Verdicts, t *target, w *watched) {
 		v.refuse(GuardAlreadyActed, "more was done since the host was started than can be remembered")
 		return
 	}
-	if e.memoryFull() {
-		v.refuse(GuardAlreadyActed, "there is no room to remember another act")
-		return
-	}
 	v.pass(GuardAlreadyActed, "not acted on before")
 }

@@ -164,8 +164,11 @@ func (e *Engine) pass(ctx context.Context, acting []*target) {
 			continue
 		}
 		found := e.candidates(t, now)
+		if len(found) == 0 {
+			continue
+		}
 		next := turn{target: t, found: found, refusedBy: e.judgeFinding(t, now).key()}
-		if len(found) == 0 || !e.worthAPass(&next, now) {
+		if !e.worthAPass(&next, now) {
 			continue
 		}
 		taken[t.life] = true

@@ -194,6 +194,7 @@ func TestAPolicyThatNoLongerMatches(t *testing.T) {
 				b.round(f)
 			}
 			assert.Empty(t, b.records(TypeIntent, TypeApplied))
+			assert.Nil(t, b.targets[f.ID].policy)
 			assert.Equal(t, 2, u.countStates(t, "08"))
 		})
 	}
@@ -282,8 +283,27 @@ func TestAQueueThatItsOwnerReads(t *testing.T) {
 		b.round(f)
 		tg, w := b.only(f)
 		w.last.sendQueue, w.since = 5, time.Now().Add(-time.Hour)
-		onlyRefusedBy(t, b.judge(tg, w, b.sees(w), 1, time.Now()), GuardTraffic)
+		got := b.judge(tg, w, b.sees(w), 1, time.Now())
+		onlyRefusedBy(t, got, GuardTraffic)
+		assert.Contains(t, got.String(), "5 bytes are still on their way")
 	})
+}
+
+func TestAQueueThatChangesIsTraffic(t *testing.T) {
+	t.Parallel()
+	start := time.Now()
+	key := objectKey{instance: "a", fd: 3, inode: 9, cookie: 7}
+	for name, s := range map[string]sight{"received": {recvQueue: 5}, "sent": {sendQueue: 5}} {
+		table := newWatchTable(10, func() {})
+		w := table.observe(key, "site", &s, start, time.Minute)
+		w.judged, w.proposed = true, true
+		table.observe(key, "site", &s, start.Add(time.Second), time.Minute)
+		require.Equal(t, time.Second, w.idle(start.Add(time.Second)), name)
+		s.recvQueue, s.sendQueue = s.recvQueue/2, s.sendQueue/2
+		table.observe(key, "site", &s, start.Add(2*time.Second), time.Minute)
+		assert.Zero(t, w.idle(start.Add(2*time.Second)), name)
+		assert.False(t, w.judged || w.proposed, name)
+	}
 }
 
 func TestUnreadBytesAreWhatTheSocketSays(t *testing.T) {

@@ -71,17 +71,18 @@ func (e *Engine) take(id string, f leak.Finding, now time.Time) bool {
 		return false
 	}
 	t := e.targets[id]
-	switch {
-	case t == nil || t.life != life:
-		if t == nil && len(e.targets) >= e.set.MaxFindings {
+	if t != nil && t.life != life { // of another process now
+		e.close(id)
+		t = nil
+	}
+	if t == nil {
+		if len(e.targets) >= e.set.MaxFindings {
 			return false
 		}
 		t = &target{batch: 1, life: life}
 		e.targets[id] = t
-	default:
-		if gap := f.Time.Sub(t.finding.Time); gap > 0 {
-			t.interval = gap
-		}
+	} else if gap := f.Time.Sub(t.finding.Time); gap > 0 {
+		t.interval = gap
 	}
 	if f.Interval > 0 {
 		t.interval = f.Interval
