@@ -125,6 +125,7 @@ func (e *Engine) work(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
+			e.env.classified = classified(e.host.root)
 			e.tick(ctx)
 		}
 	}

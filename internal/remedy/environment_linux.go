@@ -20,9 +20,9 @@ type environment struct {
 	ptrace, netAdmin bool
 	ownPIDs          bool
 	missing          []string // system calls that are not there
-	// classified says that sockets carry a class of net_cls or net_prio, which
-	// a copy of a descriptor sets to that of our own cgroup (__receive_sock in
-	// net/core/scm.c): then looking through a copy is an act.
+	// classified says that sockets can carry classes of net_cls or net_prio,
+	// which a copy of a descriptor sets to that of our own cgroup
+	// (__receive_sock in net/core/scm.c): then looking through a copy is an act.
 	classified bool
 }
 
@@ -40,10 +40,30 @@ func readEnvironment(proc string) environment {
 	return env
 }
 
-// classified reports whether a hierarchy of net_cls or net_prio is in use, by
-// our own membership (man 7 cgroups), which shows hierarchies mounted
-// elsewhere too, and by the mounts we see. What cannot be read counts as one.
+// classified reports whether sockets can have different classes of net_cls or
+// net_prio: whether such a hierarchy is in use and has more groups than its
+// root (man 7 cgroups). Groups come and go, so it is asked again and again.
+// What cannot be read counts as one.
 func classified(proc string) bool {
+	table, err := os.ReadFile(filepath.Join(proc, "cgroups"))
+	if errors.Is(err, os.ErrNotExist) {
+		return member(proc) // not all kernels with cgroups have the table
+	}
+	if err != nil {
+		return true
+	}
+	for line := range strings.Lines(string(table)) {
+		// controller hierarchy groups enabled
+		f := strings.Fields(line)
+		if len(f) > 2 && netController(f[0]) && f[1] != "0" && f[2] != "1" {
+			return true
+		}
+	}
+	return false
+}
+
+// member reports whether we are in a hierarchy of net_cls or net_prio.
+func member(proc string) bool {
 	groups, err := os.ReadFile(filepath.Join(proc, "self/cgroup"))
 	if err != nil {
 		return !errors.Is(err, os.ErrNotExist) // a kernel without cgroups has no such file
@@ -51,16 +71,6 @@ func classified(proc string) bool {
 	for line := range strings.Lines(string(groups)) {
 		// hierarchy:controllers:path
 		if f := strings.SplitN(line, ":", 3); len(f) == 3 && f[0] != "0" && netController(f[1]) {
-			return true
-		}
-	}
-	mounts, err := os.ReadFile(filepath.Join(proc, "self/mounts"))
-	if err != nil {
-		return true
-	}
-	for line := range strings.Lines(string(mounts)) {
-		// source target type options
-		if f := strings.Fields(line); len(f) > 3 && f[2] == "cgroup" && netController(f[3]) {
 			return true
 		}
 	}

@@ -88,29 +88,36 @@ func TestOnlyActsOfThisBootAreRemembered(t *testing.T) {
 
 func TestClassifiedSockets(t *testing.T) {
 	t.Parallel()
-	const mounts = "cgroup2 /sys/fs/cgroup cgroup2 rw,nosuid 0 0\n"
+	const head = "#subsys_name\thierarchy\tnum_cgroups\tenabled\ncpu\t1\t40\t1\n"
 	for name, c := range map[string]struct {
-		cgroup, mounts string
-		want           bool
+		table, groups string
+		want          bool
 	}{
-		"unified":        {"0::/user.slice\n", mounts, false},
-		"net_cls":        {"4:net_cls,net_prio:/\n0::/\n", mounts, true},
-		"net_prio alone": {"4:net_prio:/x\n", mounts, true},
-		"a like name":    {"4:cpu:/net_cls\n1:name=net_cls:/\n", mounts, false},
-		"by the mount":   {"0::/\n", mounts + "cgroup /sys/fs/cgroup/net_cls cgroup rw,net_cls 0 0\n", true},
-		"no mounts":      {"0::/\n", "", true},
-		"no cgroups":     {"", mounts, false},
+		"unified only":          {head + "net_cls\t0\t40\t1\nnet_prio\t0\t40\t1\n", "0::/user.slice\n", false},
+		"the root alone":        {head + "net_cls\t10\t1\t1\nnet_prio\t0\t1\t1\n", "10:net_cls:/\n", false},
+		"groups of net_cls":     {head + "net_cls\t10\t2\t1\n", "10:net_cls:/\n", true},
+		"groups of net_prio":    {head + "net_prio\t4\t3\t1\n", "", true},
+		"no table, member":      {"", "4:net_cls,net_prio:/\n0::/\n", true},
+		"no table, no member":   {"", "4:cpu:/net_cls\n1:name=net_cls:/\n0::/\n", false},
+		"no cgroups whatsoever": {"", "", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			proc := t.TempDir()
 			require.NoError(t, os.Mkdir(filepath.Join(proc, "self"), 0o700))
-			for file, text := range map[string]string{"cgroup": c.cgroup, "mounts": c.mounts} {
+			for file, text := range map[string]string{"cgroups": c.table, "self/cgroup": c.groups} {
 				if text != "" {
-					require.NoError(t, os.WriteFile(filepath.Join(proc, "self", file), []byte(text), 0o600))
+					require.NoError(t, os.WriteFile(filepath.Join(proc, file), []byte(text), 0o600))
 				}
 			}
 			assert.Equal(t, c.want, classified(proc))
 		})
 	}
+}
+
+func TestClassesThatCannotBeReadCountAsSuch(t *testing.T) {
+	t.Parallel()
+	proc := t.TempDir()
+	require.NoError(t, os.Mkdir(filepath.Join(proc, "cgroups"), 0o700))
+	assert.True(t, classified(proc))
 }

@@ -90,7 +90,7 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 	errs = errors.Join(errs, err)
 	builder.AutoFixJournalLost, err = builder.meter.Int64Counter(
 		"otelcol_auto_fix_journal_lost",
-		metric.WithDescription("Undelivered records, or intents without an outcome, that the bound on segments deleted. [Development]"),
+		metric.WithDescription("Undelivered records, or intents without an outcome, that the bound on segments deleted, and records that a damaged segment lost. [Development]"),
 		metric.WithUnit("{record}"),
 	)
 	errs = errors.Join(errs, err)

@@ -72,7 +72,7 @@ func AssertEqualAutoFixJournalErrors(t *testing.T, tt *componenttest.Telemetry, 
 func AssertEqualAutoFixJournalLost(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "otelcol_auto_fix_journal_lost",
-		Description: "Undelivered records, or intents without an outcome, that the bound on segments deleted. [Development]",
+		Description: "Undelivered records, or intents without an outcome, that the bound on segments deleted, and records that a damaged segment lost. [Development]",
 		Unit:        "{record}",
 		Data: metricdata.Sum[int64]{
 			Temporality: metricdata.CumulativeTemporality,
