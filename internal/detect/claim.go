@@ -79,6 +79,9 @@ func (s *survival) claim() claim {
 	if s.a0 >= 0 && s.buckets > 0 {
 		c.detail = fmt.Sprintf("%.0f objects older than %s are still open, %.0f more than at the onset, while %d others were closed in the same time and 99 %% of all closed live at most %s",
 			s.old, seconds(s.bounds[s.a0]), max(0, s.old-s.old0), s.closed-min(s.closed, s.closed0), seconds(c.p99))
+		if s.mechanism {
+			c.detail += fmt.Sprintf("; %.0f of all can never be used again, since their other ends are gone", s.stuck)
+		}
 	}
 	return c
 }

@@ -12,7 +12,7 @@ import (
 )
 
 // Version of the persisted form. Another version is not read.
-const Version = 2
+const Version = 3
 
 // The errors of Decode.
 var (

@@ -112,6 +112,7 @@ func (c *codec) series(s *Series) {
 	use := uint8(s.spec.Use)
 	c.u8(&use)
 	s.spec.Use = Use(use)
+	c.flag(&s.spec.Stuck)
 	for _, v := range []*int64{&s.start, &s.origin, &s.last, &s.blockEnd} {
 		c.i64(v)
 	}
@@ -183,11 +184,12 @@ func (c *codec) survival(s *survival) {
 	for i := range s.dead {
 		c.u64(&s.dead[i])
 		c.u64(&s.age[i])
+		c.u64(&s.living[i])
 	}
 	for _, v := range []*int64{&s.start, &s.deadAt, &s.ageAt, &s.scan, &s.round, &s.onset, &s.idleAt, &s.peakAt} {
 		c.i64(v)
 	}
-	for _, v := range []*float64{&s.interval, &s.old, &s.counted, &s.old0, &s.idle, &s.idleLast, &s.idlePeak, &s.reused, &s.peak} {
+	for _, v := range []*float64{&s.interval, &s.old, &s.counted, &s.old0, &s.idle, &s.idleLast, &s.idlePeak, &s.reused, &s.peak, &s.stuck, &s.stuck0} {
 		c.f64(v)
 	}
 	for _, v := range []*uint64{&s.beyond, &s.closed, &s.closed0, &s.longDead} {
@@ -196,14 +198,16 @@ func (c *codec) survival(s *survival) {
 	c.doubles(s.e[:])
 	c.doubles(s.pending[:])
 	c.u32(&s.cohorts)
-	c.doubles(s.history.value[:])
-	c.u32(&s.history.n)
-	c.u32(&s.history.stride)
-	c.u32(&s.history.taken)
-	if s.history.n > survivalHistory {
-		c.failed = true
+	for _, h := range []*history{&s.history, &s.stuckHistory} {
+		c.doubles(h.value[:])
+		c.u32(&h.n)
+		c.u32(&h.stride)
+		c.u32(&h.taken)
+		if h.n > survivalHistory {
+			c.failed = true
+		}
 	}
-	for _, v := range []*bool{&s.pool, &s.idleSeen, &s.primed, &s.ended} {
+	for _, v := range []*bool{&s.pool, &s.idleSeen, &s.primed, &s.ended, &s.mechanism} {
 		c.flag(v)
 	}
 	text(c, &s.state)

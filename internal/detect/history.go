@@ -30,7 +30,9 @@ func (h *history) add(v float64) {
 	h.n++
 }
 
-func (h *history) climbs() bool {
+// climbs reports that the second half of the climb was at least the given
+// share of the first.
+func (h *history) climbs(share float64) bool {
 	if h.n < 8 {
 		return false
 	}
@@ -44,5 +46,5 @@ func (h *history) climbs() bool {
 		return sum / float64(w)
 	}
 	a, b, c := third(0), third(1), third(2)
-	return b > a && c-b >= 0.6*(b-a)
+	return b > a && c-b >= share*(b-a)
 }

@@ -144,13 +144,25 @@ func (g *group) strongest(p *plan) claim {
 		}
 	}
 	if g.survival != nil {
-		g.survival.step(&p.survival)
+		g.survival.step(&p.survival, g.stuck(g.survival.ageAt-p.survival.silence))
 		take(g.survival.claim())
 	}
 	if g.proof != nil {
 		take(g.proof.claim())
 	}
 	return best
+}
+
+// stuck counts the objects of the group that can never be used again, as far
+// as it was said since.
+func (g *group) stuck(since int64) float64 {
+	n := 0.0
+	for _, s := range g.series {
+		if s.spec.Stuck && s.last >= since {
+			n += s.value
+		}
+	}
+	return n
 }
 
 func (e *Engine) judgeRisk(s *Series) bool {

@@ -69,6 +69,9 @@ type Spec struct {
 	Limit  string // metric that holds the limit, "" for none
 	Scope  string // where that limit is enforced
 	Use    Use
+	// Stuck says that the objects counted can never be used again, such as
+	// sockets that the other end has closed: a second witness of survival.
+	Stuck bool
 }
 
 // Use says what a series is evidence for.

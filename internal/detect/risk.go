@@ -43,7 +43,7 @@ type risk struct {
 	thin    bool
 	hits    uint8
 	raised  bool
-	anew    bool // the process was started anew since it was judged
+	anew    bool  // the process was started anew since it was judged
 	since   int64 // last time the risk was there
 	tte     float64
 	finding *finding

@@ -79,6 +79,11 @@ type survival struct {
 	old0     float64
 	history  history
 
+	stuck, stuck0 float64 // objects that can never be used again; at the onset
+	stuckHistory  history
+	mechanism     bool // they are what was confirmed
+
+	living           [maxBuckets + 1]uint64 // of the age of each bucket or more
 	idle, idleLast   float64
 	idlePeak, reused float64
 	idleAt           int64 // time of the newest idle count, 0 for none ever
@@ -160,7 +165,7 @@ func (s *survival) oldAge(p *survivalPlan) int {
 }
 
 // step takes one scan: both histograms of the same time.
-func (s *survival) step(p *survivalPlan) (changed bool) {
+func (s *survival) step(p *survivalPlan, stuck float64) (changed bool) {
 	if s.buckets == 0 || s.deadAt != s.ageAt || s.ageAt <= s.scan {
 		return false
 	}
@@ -170,8 +175,8 @@ func (s *survival) step(p *survivalPlan) (changed bool) {
 	for _, c := range s.dead[:s.buckets] {
 		s.closed += c
 	}
-	if s.idleAt != 0 {
-		s.sawIdle()
+	if more := s.sawStuck(stuck); s.idleAt != 0 {
+		s.sawIdle(more)
 	}
 	a0 := s.oldAge(p)
 	if a0 < 0 || a0 != s.a0 || !s.primed || now-before > p.silence {
@@ -197,6 +202,7 @@ func (s *survival) step(p *survivalPlan) (changed bool) {
 		s.cohorts++
 	}
 	s.history.add(old)
+	s.stuckHistory.add(stuck)
 	if now-s.round >= p.step {
 		s.settle(now)
 	}
@@ -222,8 +228,10 @@ func (s *survival) rebase(a0 int, now int64) {
 func (s *survival) begin(now int64) {
 	s.onset, s.round, s.cohorts = now, now, 0
 	s.closed0, s.old0 = s.closed, s.old
-	s.history = history{}
+	s.history, s.stuckHistory = history{}, history{}
 	s.history.add(s.old)
+	s.stuckHistory.add(s.stuck)
+	s.stuck0, s.mechanism = s.stuck, false
 }
 
 // settle closes a round of the e-detector.

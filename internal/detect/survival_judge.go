@@ -5,9 +5,19 @@ package detect
 
 import "github.com/otel-memguard/memguard/internal/leak"
 
+// What a climb must keep of its pace: a saturating fill of the length of its
+// time constant keeps 0.6, a leak all of it.
+const (
+	climbing = 0.6
+	straight = 0.8
+)
+
 // judge says what the evidence allows, with the vetoes: the site must still
 // close at least as many objects as it keeps, in several scans, at a pace
-// that does not decay; and a pool, whose objects are used again, never.
+// that does not decay; and a pool, whose objects are used again, never. Old
+// and idle are the objects of a pool that fills as well: so ages alone make
+// it likely at most, until the run is longer than any normal fill. Only a
+// mechanism confirms earlier.
 func (s *survival) judge(p *survivalPlan) leak.State {
 	if s.state == leak.StateConfirmed || s.state == leak.StateLikely {
 		if s.over(p) {
@@ -22,16 +32,23 @@ func (s *survival) judge(p *survivalPlan) leak.State {
 	switch {
 	case w < p.bars[0] || s.pool || s.old < p.minOld:
 		return s.keep()
-	case s.cohorts < minCohorts || float64(s.closed-s.closed0) < grown || grown <= 0 || !s.history.climbs():
-		if s.state == leak.StateLikely {
-			return s.state
-		}
-		return leak.StateSuspected
-	case w >= p.bars[2] && s.idleEnough(p):
+	case s.cohorts < minCohorts || float64(s.closed-min(s.closed, s.closed0)) < grown || grown <= 0 || !s.history.climbs(climbing):
+		return s.doubted()
+	}
+	s.mechanism = s.stuckToo()
+	switch {
+	case !s.mechanism && !s.idleEnough(p):
+		return s.doubted()
+	case w >= p.bars[2] && (s.mechanism || s.scan-s.onset >= p.plateau && s.history.climbs(straight)):
 		return leak.StateConfirmed
 	case w >= p.bars[1]:
 		return leak.StateLikely
 	}
+	return s.doubted()
+}
+
+// doubted is the state where something speaks against more.
+func (s *survival) doubted() leak.State {
 	if s.state == leak.StateLikely {
 		return s.state
 	}
@@ -80,37 +97,25 @@ func (s *survival) setState(state leak.State, now int64) bool {
 	return true
 }
 
-// idleEnough asks for a second witness beside age. Without one, a file of a
-// database looks like a leaked file: then only a run longer than any normal
-// fill confirms.
+// idleEnough asks for a witness beside age, where there is one: at least half
+// of the old objects are idle. Of files nobody reports it.
 func (s *survival) idleEnough(p *survivalPlan) bool {
-	if s.idleAt == 0 || s.scan-s.idleAt > p.silence {
-		return !p.idle || s.scan-s.onset >= p.plateau
+	if !p.idle || s.idleAt == 0 || s.scan-s.idleAt > p.silence {
+		return true
 	}
 	return s.idle >= s.old/2
 }
 
-// sawIdle takes the number of idle objects at a scan. When more of them left
-// idleness than were closed, they were used again: the site is a pool. Only
-// deaths of objects that lived long enough to have been idle count.
-func (s *survival) sawIdle() {
-	long := s.sum(&s.dead, s.longBound())
-	if s.idleSeen && s.idleLast-s.idle > float64(long-min(long, s.longDead)) {
-		s.reused += s.idleLast - s.idle - float64(long-min(long, s.longDead))
-	}
-	s.idlePeak = max(s.idlePeak, s.idle)
-	s.idleSeen, s.idleLast, s.longDead = true, s.idle, long
-	s.pool = s.pool || s.reused >= max(3, s.idlePeak/10)
+// stuckToo reports the mechanism: at least half of the old objects, and of
+// those that were added, can never be used again, and they climb as well.
+func (s *survival) stuckToo() bool {
+	return s.stuck >= s.old/2 && s.stuck-s.stuck0 >= (s.old-s.old0)/2 && s.stuckHistory.climbs(climbing)
 }
 
-// idleSeconds is less than any threshold of idleness in use.
-const idleSeconds = 30
-
-func (s *survival) longBound() int {
-	for i, b := range s.bounds[:s.buckets-1] {
-		if b > idleSeconds {
-			return max(0, i-1)
-		}
-	}
-	return s.buckets - 2
+// sawStuck takes the number of objects that can never be used again. It
+// returns how many more they are.
+func (s *survival) sawStuck(n float64) float64 {
+	more := max(0, n-s.stuck)
+	s.stuck = n
+	return more
 }

@@ -67,11 +67,26 @@ func (l *life) newEntry(s *state, attrs pcommon.Map, name string, rule *rule) *e
 		spec := &detect.Spec{
 			ID: stableID(name, attrs), Metric: rule.metric, Kind: kind, Site: site,
 			Limit: rule.limit, Scope: rule.scope, Use: map[use]detect.Use{useIdle: detect.UseIdle, useProof: detect.UseProof}[rule.use],
+			Stuck: rule.states && neverAgain(attrs),
 		}
 		e.series = l.Series(s.engine, spec)
 		e.refused = e.series == nil
 	}
 	return e
+}
+
+// neverAgain reports a count of TCP sockets that no byte can pass any more:
+// the other end has closed them, or the kernel has, and only the descriptor
+// is left.
+func neverAgain(attrs pcommon.Map) bool {
+	if text(attrs, leak.AttrTransport) != "tcp" {
+		return false
+	}
+	switch text(attrs, leak.AttrConnectionState) {
+	case "close_wait", "closed", "unattached":
+		return true
+	}
+	return false
 }
 
 func (l *life) drop(s *state, e *entry) {

@@ -30,6 +30,7 @@ type rule struct {
 	limit  string
 	scope  string
 	sites  []string
+	states bool // the points say whether their objects can be used again
 }
 
 // maxNames bounds the remembered decisions on metric names.
@@ -132,7 +133,7 @@ func builtin() []rule {
 		{metric: leak.MetricDescriptorCount, kind: leak.KindDescriptor, limit: leak.MetricDescriptorLimit, scope: "process"},
 		{metric: leak.MetricDescriptorBySite, sites: site},
 		{metric: leak.MetricDescriptorIdle, use: useIdle, sites: site},
-		{metric: leak.MetricSocketCount, kind: leak.KindSocket, sites: site},
+		{metric: leak.MetricSocketCount, kind: leak.KindSocket, sites: site, states: true},
 		{metric: leak.MetricSocketAbandoned, use: useProof, kind: leak.KindSocket, sites: site},
 		{metric: leak.MetricObjectLifetime, use: useLifetime, sites: site},
 		{metric: leak.MetricObjectAge, use: useAge, sites: site},
