@@ -556,8 +556,16 @@ func TestUnchangedRefusalsRest(t *testing.T) {
 func TestAnEndedThreadHidesNoTable(t *testing.T) {
 	ended, living := make(chan int), make(chan int)
 	end, quit := make(chan struct{}), make(chan struct{})
-	thread := func(id chan<- int, until <-chan struct{}) {
+	var thread func(id chan<- int, until <-chan struct{})
+	thread = func(id chan<- int, until <-chan struct{}) {
 		runtime.LockOSThread() // never unlocked: the thread ends with its goroutine
+		if unix.Gettid() == os.Getpid() {
+			// But for the first one, which is kept busy so that another is taken.
+			defer runtime.UnlockOSThread()
+			go thread(id, until)
+			<-until
+			return
+		}
 		assert.NoError(t, unix.Unshare(unix.CLONE_FILES))
 		id <- unix.Gettid()
 		<-until
