@@ -69,6 +69,10 @@ func DefaultConfig() Config {
 	}
 }
 
+// maxWait is the longest wait. At the smallest time scale it still fits in the
+// nanoseconds of an int64, some times over.
+const maxWait = 14 * 24 * time.Hour
+
 // Validate reports every key whose value cannot be used.
 func (c *Config) Validate() error {
 	var errs []error
@@ -77,20 +81,23 @@ func (c *Config) Validate() error {
 			errs = append(errs, fmt.Errorf("%s: %v must be %s", key, value, want))
 		}
 	}
+	between := func(d, least, most time.Duration, key string) {
+		bad(d >= least && d <= most, key, d, fmt.Sprintf("between %v and %v", least, most))
+	}
 	positive := func(v float64) bool { return v > 0 && !math.IsInf(v, 0) }
 	bad(c.TimeScale >= 1e-3 && c.TimeScale <= 1e5, "time_scale", c.TimeScale, "between 0.001 and 100000")
-	bad(c.MinAge >= 0, "min_age", c.MinAge, "0 or more")
-	bad(c.MaxFillTime >= 10*time.Minute && c.MaxFillTime <= 14*24*time.Hour, "max_fill_time", c.MaxFillTime, "between 10m and 336h")
+	between(c.MinAge, 0, maxWait, "min_age")
+	between(c.MaxFillTime, 10*time.Minute, maxWait, "max_fill_time")
 	bad(positive(c.BudgetLikely) && c.BudgetLikely <= 1000, "budget::likely", c.BudgetLikely, "more than 0 and at most 1000")
 	bad(positive(c.BudgetConfirmed) && c.BudgetConfirmed <= 1000, "budget::confirmed", c.BudgetConfirmed, "more than 0 and at most 1000")
-	bad(c.Survival.MaxIdleLife >= time.Minute, "survival::max_idle_life", c.Survival.MaxIdleLife, "1m or more")
-	bad(c.Survival.Floor >= time.Second, "survival::floor", c.Survival.Floor, "1s or more")
+	between(c.Survival.MaxIdleLife, time.Minute, maxWait, "survival::max_idle_life")
+	between(c.Survival.Floor, time.Second, maxWait, "survival::floor")
 	bad(c.Survival.MinClosed >= 20, "survival::min_closed", c.Survival.MinClosed, "20 or more")
 	bad(c.Survival.MinOld >= 3, "survival::min_old", c.Survival.MinOld, "3 or more")
 	bad(c.Proof.Threshold >= 1 && !math.IsInf(c.Proof.Threshold, 0), "proof::threshold", c.Proof.Threshold, "1 or more")
 	bad(c.Proof.Scans >= 2 && c.Proof.Scans <= 1000, "proof::scans", c.Proof.Scans, "between 2 and 1000")
-	bad(c.Proof.Hold >= 0, "proof::hold", c.Proof.Hold, "0 or more")
-	bad(c.AtRisk.Horizon > 0, "at_risk::horizon", c.AtRisk.Horizon, "more than 0")
+	between(c.Proof.Hold, 0, maxWait, "proof::hold")
+	between(c.AtRisk.Horizon, time.Second, maxWait, "at_risk::horizon")
 	bad(c.AtRisk.MinUsage >= 0 && c.AtRisk.MinUsage < 1, "at_risk::min_usage", c.AtRisk.MinUsage, "at least 0 and less than 1")
 	return errors.Join(errs...)
 }

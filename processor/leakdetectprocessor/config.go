@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"strings"
 	"time"
 
 	"go.opentelemetry.io/collector/component"
@@ -104,6 +105,9 @@ func (c *Config) engine() detect.Config {
 	}
 }
 
+// maxStale bounds waits by our own clock.
+const maxStale = 7 * 24 * time.Hour
+
 // Validate reports every key whose value cannot be used.
 func (c *Config) Validate() error {
 	engine := c.engine()
@@ -111,11 +115,11 @@ func (c *Config) Validate() error {
 	if c.MaxSeries < 1 {
 		errs = append(errs, fmt.Errorf("max_series: %d must be 1 or more", c.MaxSeries))
 	}
-	if c.MaxStale < time.Second {
-		errs = append(errs, fmt.Errorf("max_stale: %v must be 1s or more", c.MaxStale))
+	if c.MaxStale < time.Second || c.MaxStale > maxStale {
+		errs = append(errs, fmt.Errorf("max_stale: %v must be between 1s and %v", c.MaxStale, maxStale))
 	}
-	if c.CheckpointInterval < time.Second {
-		errs = append(errs, fmt.Errorf("checkpoint_interval: %v must be 1s or more", c.CheckpointInterval))
+	if c.CheckpointInterval < time.Second || c.CheckpointInterval > maxStale {
+		errs = append(errs, fmt.Errorf("checkpoint_interval: %v must be between 1s and %v", c.CheckpointInterval, maxStale))
 	}
 	for i := range c.Watch {
 		errs = append(errs, c.Watch[i].validate(i))
@@ -135,6 +139,12 @@ func (w *WatchConfig) validate(i int) error {
 	}
 	if !w.Kind.Valid() {
 		return fmt.Errorf("watch[%d]::kind: %q (of metric %q) must be one of %v", i, w.Kind, w.Metric, leak.Kinds())
+	}
+	if w.LimitMetric == w.Metric {
+		return fmt.Errorf("watch[%d]::limit_metric: %q must be another metric than metric %q", i, w.LimitMetric, w.Metric)
+	}
+	if strings.ContainsAny(w.LimitMetric, "*?[") {
+		return fmt.Errorf("watch[%d]::limit_metric: %q (of metric %q) must be one name, not a glob", i, w.LimitMetric, w.Metric)
 	}
 	switch w.LimitScope {
 	case "", "process", "user", "cgroup", "host":

@@ -51,6 +51,16 @@ func TestConfigErrorsNameKeyAndValue(t *testing.T) {
 		"watch: [{metric: 'a[', kind: file}]":                   {"watch[0]::metric", `"a["`},
 		"watch: [{metric: a, kind: fish}]":                      {"watch[0]::kind", `"fish"`},
 		"watch: [{metric: a, kind: file, limit_scope: planet}]": {"watch[0]::limit_scope", `"planet"`},
+		"max_stale: 1000000h":                                   {"max_stale", "1000000h0m0s", "168h0m0s"},
+		"checkpoint_interval: 1000000h":                         {"checkpoint_interval", "1000000h0m0s"},
+		"{min_age: 1000000h, time_scale: 0.001}":                {"min_age", "1000000h0m0s", "336h0m0s"},
+		"max_fill_time: 1000000h":                               {"max_fill_time", "1000000h0m0s"},
+		"survival: {max_idle_life: 1000000h}":                   {"survival::max_idle_life", "1000000h0m0s"},
+		"survival: {floor: 1000000h}":                           {"survival::floor", "1000000h0m0s"},
+		"proof: {hold: 1000000h}":                               {"proof::hold", "1000000h0m0s"},
+		"at_risk: {horizon: 1000000h}":                          {"at_risk::horizon", "1000000h0m0s"},
+		"watch: [{metric: a, kind: file, limit_metric: a}]":     {"watch[0]::limit_metric", `"a"`},
+		"watch: [{metric: a, kind: file, limit_metric: b*}]":    {"watch[0]::limit_metric", `"b*"`, `"a"`},
 		"{max_series: 0, time_scale: -3}":                       {"max_series: 0", "time_scale: -3"},
 	} {
 		_, err := load(t, text)
@@ -86,12 +96,14 @@ func TestReadmeExample(t *testing.T) {
 func TestWatchGlob(t *testing.T) {
 	t.Parallel()
 	w := newWatchList([]WatchConfig{
-		{Metric: "app_*_open", Kind: leak.KindSocket},
+		{Metric: "app_*_open", Kind: leak.KindSocket, LimitMetric: "app_max"},
 		{Metric: leak.MetricThreadCount, Ignore: true},
 	})
 	for range 2 {
 		require.NotNil(t, w.find("app_db_open"))
 		assert.Equal(t, "app_db_open", w.find("app_db_open").metric)
+		require.NotNil(t, w.find("app_max"), "the limit of a glob")
+		assert.Equal(t, useLimit, w.find("app_max").use)
 		assert.Nil(t, w.find("app_db_closed"))
 		assert.Nil(t, w.find(leak.MetricThreadCount))
 	}

@@ -66,6 +66,9 @@ func newWatchList(extra []WatchConfig) *watchList {
 		switch {
 		case strings.ContainsAny(c.Metric, "*?["):
 			w.globs = append(w.globs, glob{c.Metric, r})
+			if r != nil {
+				w.limit(r)
+			}
 			if c.Ignore {
 				w.ignore(c.Metric)
 			}
@@ -80,6 +83,11 @@ func newWatchList(extra []WatchConfig) *watchList {
 
 func (w *watchList) add(r *rule) {
 	w.exact[r.metric] = r
+	w.limit(r)
+}
+
+// limit sees to it that the limit of r is read.
+func (w *watchList) limit(r *rule) {
 	if r.limit != "" {
 		if _, ok := w.exact[r.limit]; !ok {
 			w.exact[r.limit] = &rule{metric: r.limit, use: useLimit}
