@@ -53,8 +53,9 @@ func (s *state) emit(l *life, rm pmetric.ResourceMetrics) {
 	}
 }
 
-// emitGone appends the closing points of a life that sent nothing itself.
-func (s *state) emitGone(l *life, md pmetric.Metrics) {
+// emitGone notes the closing points of a life that sent nothing itself for
+// the pipeline that last saw it.
+func (s *state) emitGone(l *life, out outbox) {
 	if !l.kept {
 		return
 	}
@@ -62,7 +63,7 @@ func (s *state) emitGone(l *life, md pmetric.Metrics) {
 	l.resource.CopyTo(rm.Resource().Attributes())
 	s.emit(l, rm)
 	if rm.ScopeMetrics().Len() > 0 {
-		rm.MoveTo(md.ResourceMetrics().AppendEmpty())
+		rm.MoveTo(out.of(l.sink).ResourceMetrics().AppendEmpty())
 	}
 }
 
@@ -78,19 +79,24 @@ func (s *state) propose(ctx context.Context, findings []leak.Finding) {
 
 // expireByEvent lets lives expire as their host's event time goes on, so that
 // replayed data behaves as live data did.
-func (s *state) expireByEvent(md pmetric.Metrics, now time.Time) {
+func (s *state) expireByEvent(now time.Time) outbox {
+	var out outbox // most batches end nothing
 	for _, l := range s.touched {
 		if h := l.host; h.watermark-h.swept >= int64(s.cfg.MaxStale)/4 {
-			s.expire(h, md, now)
+			if out == nil {
+				out = outbox{}
+			}
+			s.expire(h, out, now)
 		}
 	}
+	return out
 }
 
 // expire ends the lives and series of a host that fell silent. A life is gone
 // when its host's clock moved on without it; a host that is silent itself gets
 // four times as long, by our clock, since then it may be the way to it that
 // broke.
-func (s *state) expire(h *host, md pmetric.Metrics, now time.Time) (sink *leakProcessor) {
+func (s *state) expire(h *host, out outbox, now time.Time) {
 	h.swept = h.watermark
 	stale := int64(s.cfg.MaxStale)
 	for l := range h.lives {
@@ -101,8 +107,7 @@ func (s *state) expire(h *host, md pmetric.Metrics, now time.Time) (sink *leakPr
 			continue
 		}
 		if l.Gone(h.watermark, "the process ended or is no longer reported") {
-			s.emitGone(l, md)
-			sink = l.sink
+			s.emitGone(l, out)
 		}
 		s.forget(l)
 		s.entries -= len(l.entries)
@@ -110,7 +115,6 @@ func (s *state) expire(h *host, md pmetric.Metrics, now time.Time) (sink *leakPr
 			s.gone = append(s.gone, l)
 		}
 	}
-	return sink
 }
 
 // expireSeries drops series that stopped in a life that goes on. Sites are

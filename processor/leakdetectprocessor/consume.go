@@ -28,13 +28,15 @@ func (s *state) consume(ctx context.Context, md pmetric.Metrics, from *leakProce
 		s.save(ctx, s.urgent)
 	}
 	s.propose(ctx, done.proposals)
+	s.deliver(ctx, done.others, from)
 }
 
 // outcome is what is left to do for a batch when the lock is given back.
 type outcome struct {
 	counts    counts
 	proposals []leak.Finding
-	changed   bool // there is something to save
+	others    outbox // what ended in other pipelines
+	changed   bool   // there is something to save
 }
 
 // judge does what needs the lock. Whatever happens in it, the lock is given
@@ -45,8 +47,10 @@ func (s *state) judge(md pmetric.Metrics, provenance *leak.Provenance, from *lea
 	now := s.now()
 	s.observe(md, provenance, from, now)
 	s.conclude(md)
-	s.expireByEvent(md, now)
-	done := outcome{counts: s.counts, proposals: s.proposals, changed: len(s.transitions)+len(s.gone) > 0}
+	out := s.expireByEvent(now)
+	out.take(from, md)
+	s.latest = from
+	done := outcome{counts: s.counts, proposals: s.proposals, others: out, changed: len(s.transitions)+len(s.gone) > 0}
 	s.counts, s.proposals = counts{}, nil
 	return done
 }
@@ -100,6 +104,7 @@ type reading struct {
 	limit      int64
 	at         int
 	looked     bool
+	full       bool // there was no room for the life
 }
 
 // find looks the life up, once and only if there is something to judge.
@@ -118,6 +123,10 @@ func (r *reading) find() *life {
 		provenance = r.provenance
 	}
 	l := s.life(r.resource, s.hash.attributes(r.resource), local, provenance)
+	if l == nil {
+		r.full = true
+		return nil
+	}
 	l.SetProvenance(provenance)
 	l.seen, l.host.seen, l.sink = r.now, r.now, r.from
 	if l.batch != s.batch {

@@ -19,7 +19,11 @@ func (r *reading) entry(attrs pcommon.Map, base uint64, name string, rule *rule)
 		return nil
 	}
 	l := r.find()
-	if l == nil {
+	switch {
+	case r.full:
+		s.counts.full++
+		return nil
+	case l == nil:
 		s.counts.tooMany++
 		return nil
 	}

@@ -103,7 +103,15 @@ func (s *state) hostOf(process *leak.Process, key string, local bool) *host {
 	return h
 }
 
-// life returns the life that a resource describes, made if need be.
+// lives returns how many lives are watched.
+func (t *tables) lives() int { return len(t.byKey[0]) + len(t.byKey[1]) }
+
+// room reports that one more life may be watched: each has a series at least,
+// and so has a host of its own at least one life.
+func (s *state) room() bool { return max(s.entries, s.tables.lives()) < s.cfg.MaxSeries }
+
+// life returns the life that a resource describes, made if need be. Nil means
+// that there is no room for it.
 func (s *state) life(resource pcommon.Map, hash uint64, local bool, provenance *leak.Provenance) *life {
 	t := &s.tables
 	if l, ok := t.byHash[side(local)][hash]; ok {
@@ -111,6 +119,9 @@ func (s *state) life(resource pcommon.Map, hash uint64, local bool, provenance *
 	}
 	key, process := lifeKey(resource)
 	l, ok := t.byKey[side(local)][key]
+	if !ok && !s.room() {
+		return nil
+	}
 	if !ok {
 		var start int64
 		if !process.CreationTime.IsZero() {

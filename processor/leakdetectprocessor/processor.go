@@ -25,6 +25,7 @@ func (p *leakProcessor) start(ctx context.Context, host component.Host) error {
 		return err
 	}
 	p.started.Store(true)
+	p.state.adoptPipeline(p)
 	return nil
 }
 

@@ -13,7 +13,6 @@ import (
 
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/extension/xextension/storage"
-	"go.opentelemetry.io/collector/pdata/pmetric"
 	"go.opentelemetry.io/collector/processor"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
@@ -51,6 +50,7 @@ type state struct {
 	tables      tables
 	entries     int
 	batch       uint64
+	latest      *leakProcessor // through which the newest batch came
 	touched     []*life
 	transitions []*life
 	gone        []*life
@@ -151,7 +151,7 @@ func (s *state) observeTables() error {
 	lives := s.telemetry.RegisterLeakDetectLivesCallback(func(_ context.Context, o metric.Int64Observer) error {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		o.Observe(int64(len(s.tables.byKey[0]) + len(s.tables.byKey[1])))
+		o.Observe(int64(s.tables.lives()))
 		return nil
 	})
 	series := s.telemetry.RegisterLeakDetectSeriesCallback(func(_ context.Context, o metric.Int64Observer) error {
@@ -195,32 +195,34 @@ func (s *state) sweepLoop(ctx context.Context) {
 	}
 }
 
-func (s *state) expireAll() (md pmetric.Metrics, sink *leakProcessor, proposals []leak.Finding) {
+// adoptPipeline notes a pipeline for what has none.
+func (s *state) adoptPipeline(p *leakProcessor) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	md = pmetric.NewMetrics()
+	if s.latest == nil || !s.latest.started.Load() {
+		s.latest = p
+	}
+}
+
+func (s *state) expireAll() (out outbox, proposals []leak.Finding, latest *leakProcessor) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out = outbox{}
 	now := s.now()
 	for i := range s.tables.hosts {
 		for _, h := range s.tables.hosts[i] {
-			if last := s.expire(h, md, now); last != nil {
-				sink = last
-			}
+			s.expire(h, out, now)
 		}
 	}
 	proposals, s.proposals = s.proposals, nil
-	return md, sink, proposals
+	return out, proposals, s.latest
 }
 
 // sweep sends the closing points of lives that are gone, each through the
 // pipeline that last saw it.
 func (s *state) sweep(ctx context.Context) {
-	md, sink, proposals := s.expireAll()
+	out, proposals, latest := s.expireAll()
 	s.save(ctx, s.urgent)
 	s.propose(ctx, proposals)
-	if sink == nil || !sink.started.Load() || md.ResourceMetrics().Len() == 0 {
-		return
-	}
-	if err := sink.next.ConsumeMetrics(ctx, md); err != nil {
-		s.logger.Warn("Closing points of ended processes were refused by the pipeline", zap.Error(err))
-	}
+	s.deliver(ctx, out, latest)
 }

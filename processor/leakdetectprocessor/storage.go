@@ -118,6 +118,10 @@ func (s *state) restore(ctx context.Context, key string, now time.Time) error {
 		s.engine.Forget(decoded)
 		return fmt.Errorf("%s: %w: it is the record of %q", key, detect.ErrCorrupt, decoded.Key)
 	}
+	if !s.room() {
+		s.engine.Forget(decoded)
+		return fmt.Errorf("%s: more lives than max_series: %d", key, s.cfg.MaxSeries)
+	}
 	l := &life{Life: decoded, seen: now, saved: decoded.Now()}
 	if n > 0 {
 		md, err := (&pmetric.ProtoUnmarshaler{}).UnmarshalMetrics(data[4 : 4+n])
