@@ -9,7 +9,7 @@ trap 'rm -rf "$scratch"' EXIT
 failed=0
 while IFS= read -r config; do
   export MEMGUARD_DIR=$scratch/$(echo "$config" | tr / _)
-  mkdir -p "$MEMGUARD_DIR"
+  mkdir -p -m 0700 "$MEMGUARD_DIR"
   if ! "$collector" validate --config "$config" >"$scratch/out" 2>&1; then
     echo "FAIL validate $config"; cat "$scratch/out"; failed=1; continue
   fi
