@@ -20,7 +20,7 @@ build: bin/otelcol-memguard bin/memguard ## build the collector and the command 
 bin/otelcol-memguard: builder-config.yaml $(GOFILES)
 	@mkdir -p bin build
 	env 'dist.version=$(VERSION)' $(TOOL) builder --config=builder-config.yaml --ldflags='$(LDFLAGS)'
-	@cp build/otelcol-memguard/otelcol-memguard $@
+	@install -m 0755 build/otelcol-memguard/otelcol-memguard $@
 	@ls -l $@ | awk '{printf "%s: %.1f MB\n","$@",$$5/1e6}'
 
 bin/memguard: $(GOFILES)
