@@ -55,7 +55,7 @@ func (s *state) emit(l *life, rm pmetric.ResourceMetrics) {
 
 // emitGone notes the closing points of a life that sent nothing itself for
 // the pipeline that last saw it.
-func (s *state) emitGone(l *life, out outbox) {
+func (s *state) emitGone(l *life) {
 	if !l.kept {
 		return
 	}
@@ -63,7 +63,7 @@ func (s *state) emitGone(l *life, out outbox) {
 	l.resource.CopyTo(rm.Resource().Attributes())
 	s.emit(l, rm)
 	if rm.ScopeMetrics().Len() > 0 {
-		rm.MoveTo(out.of(l.sink).ResourceMetrics().AppendEmpty())
+		rm.MoveTo(s.ended.of(l.sink).ResourceMetrics().AppendEmpty())
 	}
 }
 
@@ -79,24 +79,19 @@ func (s *state) propose(ctx context.Context, findings []leak.Finding) {
 
 // expireByEvent lets lives expire as their host's event time goes on, so that
 // replayed data behaves as live data did.
-func (s *state) expireByEvent(now time.Time) outbox {
-	var out outbox // most batches end nothing
+func (s *state) expireByEvent(now time.Time) {
 	for _, l := range s.touched {
 		if h := l.host; h.watermark-h.swept >= int64(s.cfg.MaxStale)/4 {
-			if out == nil {
-				out = outbox{}
-			}
-			s.expire(h, out, now)
+			s.expire(h, now)
 		}
 	}
-	return out
 }
 
 // expire ends the lives and series of a host that fell silent. A life is gone
 // when its host's clock moved on without it; a host that is silent itself gets
 // four times as long, by our clock, since then it may be the way to it that
 // broke.
-func (s *state) expire(h *host, out outbox, now time.Time) {
+func (s *state) expire(h *host, now time.Time) {
 	h.swept = h.watermark
 	stale := int64(s.cfg.MaxStale)
 	for l := range h.lives {
@@ -107,7 +102,7 @@ func (s *state) expire(h *host, out outbox, now time.Time) {
 			continue
 		}
 		if l.Gone(h.watermark, "the process ended or is no longer reported") {
-			s.emitGone(l, out)
+			s.emitGone(l)
 		}
 		s.forget(l)
 		s.entries -= len(l.entries)

@@ -28,15 +28,13 @@ func (s *state) consume(ctx context.Context, md pmetric.Metrics, from *leakProce
 		s.save(ctx, s.urgent)
 	}
 	s.propose(ctx, done.proposals)
-	s.deliver(ctx, done.others, from)
 }
 
 // outcome is what is left to do for a batch when the lock is given back.
 type outcome struct {
 	counts    counts
 	proposals []leak.Finding
-	others    outbox // what ended in other pipelines
-	changed   bool   // there is something to save
+	changed   bool // there is something to save
 }
 
 // judge does what needs the lock. Whatever happens in it, the lock is given
@@ -47,10 +45,10 @@ func (s *state) judge(md pmetric.Metrics, provenance *leak.Provenance, from *lea
 	now := s.now()
 	s.observe(md, provenance, from, now)
 	s.conclude(md)
-	out := s.expireByEvent(now)
-	out.take(from, md)
+	s.expireByEvent(now)
+	s.ended.take(from, md)
 	s.latest = from
-	done := outcome{counts: s.counts, proposals: s.proposals, others: out, changed: len(s.transitions)+len(s.gone) > 0}
+	done := outcome{counts: s.counts, proposals: s.proposals, changed: len(s.transitions)+len(s.gone) > 0}
 	s.counts, s.proposals = counts{}, nil
 	return done
 }

@@ -6,12 +6,14 @@ package leakdetectprocessor
 import (
 	"context"
 
+	"go.opentelemetry.io/collector/extension/xextension/storage"
 	"go.opentelemetry.io/collector/pdata/pmetric"
 	"go.uber.org/zap"
 )
 
 // outbox holds the closing points of lives that ended, by the pipeline that
-// last saw each. Nil is the pipeline of a life that was restored and never
+// last saw each, until its next batch or the next sweep: no pipeline ever
+// waits for another. Nil is the pipeline of a life that was restored and never
 // seen again.
 type outbox map[*leakProcessor]pmetric.Metrics
 
@@ -41,11 +43,24 @@ func (s *state) deliver(ctx context.Context, out outbox, fallback *leakProcessor
 		if sink == nil {
 			sink = fallback
 		}
-		if sink == nil || !sink.started.Load() || md.ResourceMetrics().Len() == 0 {
-			continue
-		}
-		if err := sink.next.ConsumeMetrics(ctx, md); err != nil {
-			s.logger.Warn("Closing points of ended processes were refused by the pipeline", zap.Error(err))
+		if sink != nil && sink.started.Load() {
+			s.send(ctx, sink, md)
 		}
 	}
+}
+
+func (s *state) send(ctx context.Context, sink *leakProcessor, md pmetric.Metrics) {
+	if md.ResourceMetrics().Len() == 0 {
+		return
+	}
+	if err := sink.next.ConsumeMetrics(ctx, md); err != nil {
+		s.logger.Warn("Closing points of ended processes were refused by the pipeline", zap.Error(err))
+	}
+}
+
+// flush sends a pipeline that is about to end what waits for it.
+func (s *state) flush(ctx context.Context, sink *leakProcessor) {
+	md := pmetric.NewMetrics()
+	s.locked(func() []*storage.Operation { s.ended.take(sink, md); return nil })
+	s.send(ctx, sink, md)
 }

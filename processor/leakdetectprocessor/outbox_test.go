@@ -30,8 +30,8 @@ func pidsOf(t *testing.T, sink *consumertest.MetricsSink) (pids []int32) {
 // data of another or not at all.
 func TestEachPipelineGetsItsOwnEnds(t *testing.T) {
 	t.Parallel()
-	for name, byEvent := range map[string]bool{"by event time": true, "by our clock": false} {
-		t.Run(name, func(t *testing.T) {
+	for _, way := range []string{"event time, own batch", "event time, sweep", "event time, shutdown", "our clock"} {
+		t.Run(way, func(t *testing.T) {
 			t.Parallel()
 			st, first, a := bareState(t)
 			b, c := &consumertest.MetricsSink{}, &consumertest.MetricsSink{}
@@ -44,17 +44,29 @@ func TestEachPipelineGetsItsOwnEnds(t *testing.T) {
 					st.consume(t.Context(), newBatch(at, pid).sum(leak.MetricSocketAbandoned, 5, leak.AttrSite, ":80").md, p)
 				}
 			}
-			if byEvent {
+			if way != "our clock" {
 				for i := range 40 {
 					md := newBatch(epoch.Add(time.Minute+time.Duration(i)*10*time.Second), 30).sum(leak.MetricThreadCount, 5).md
 					st.consume(t.Context(), md, third)
 					require.NoError(t, c.ConsumeMetrics(t.Context(), md))
 				}
-			} else {
+			}
+			switch way {
+			case "event time, own batch":
+				for p, sink := range map[*leakProcessor]*consumertest.MetricsSink{first: a, second: b} {
+					md := newBatch(epoch.Add(10*time.Minute), 40).sum(leak.MetricThreadCount, 5).md
+					st.consume(t.Context(), md, p)
+					require.NoError(t, sink.ConsumeMetrics(t.Context(), md))
+				}
+			case "event time, shutdown":
+				for _, p := range []*leakProcessor{first, second, third} {
+					st.flush(t.Context(), p)
+				}
+			case "our clock":
 				now := time.Now().Add(time.Hour)
 				st.now = func() time.Time { return now }
-				st.sweep(t.Context())
 			}
+			st.sweep(t.Context())
 			assert.Equal(t, []int32{10}, pidsOf(t, a))
 			assert.ElementsMatch(t, []int32{20, 21}, pidsOf(t, b))
 			assert.Empty(t, pidsOf(t, c))

@@ -33,6 +33,7 @@ func (p *leakProcessor) shutdown(ctx context.Context) error {
 	if !p.started.Swap(false) {
 		return nil
 	}
+	p.state.flush(ctx, p)
 	return p.state.stop(ctx)
 }
 

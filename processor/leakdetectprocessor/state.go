@@ -54,6 +54,7 @@ type state struct {
 	touched     []*life
 	transitions []*life
 	gone        []*life
+	ended       outbox // closing points that were not sent yet
 	found       []leak.Finding
 	proposals   []leak.Finding
 	bounds      []float64
@@ -76,7 +77,7 @@ func newState(set processor.Settings, cfg *Config) (*state, error) {
 	return &state{
 		cfg: cfg, id: set.ID, logger: set.Logger, telemetry: telemetry, sets: newAttributeSets(), version: set.BuildInfo.Version,
 		now: time.Now, release: func() {}, engine: engine, watch: newWatchList(cfg.Watch),
-		hash: hasher{maphash.MakeSeed()}, tables: newTables(),
+		hash: hasher{maphash.MakeSeed()}, tables: newTables(), ended: outbox{},
 	}, nil
 }
 
@@ -207,13 +208,13 @@ func (s *state) adoptPipeline(p *leakProcessor) {
 func (s *state) expireAll() (out outbox, proposals []leak.Finding, latest *leakProcessor) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	out = outbox{}
 	now := s.now()
 	for i := range s.tables.hosts {
 		for _, h := range s.tables.hosts[i] {
-			s.expire(h, out, now)
+			s.expire(h, now)
 		}
 	}
+	out, s.ended = s.ended, outbox{}
 	proposals, s.proposals = s.proposals, nil
 	return out, proposals, s.latest
 }
