@@ -6,6 +6,7 @@ package sockdiag
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 )
 
@@ -40,19 +41,36 @@ func (c *Conn) FindPeer(id *ID) (Peer, error) {
 	if reversed.Local.Addr().Is4() != reversed.Remote.Addr().Is4() || !reversed.Local.IsValid() || !reversed.Remote.IsValid() {
 		return PeerAbsent, fmt.Errorf("find peer of %v and %v: %w", id.Local, id.Remote, ErrInvalidID)
 	}
+	for _, device := range []uint32{0, loopbackIndex, id.Interface} {
+		if peer, err := c.peerOn(&reversed, device); err != nil || peer != PeerAbsent {
+			return peer, err
+		}
+	}
 	// A socket that is bound to a device is found under its index only.
-	for _, reversed.Interface = range []uint32{0, loopbackIndex, id.Interface} {
-		found, err := c.find(&reversed)
-		if errors.Is(err, ErrNotFound) {
-			continue
+	devices, err := net.Interfaces()
+	if err != nil {
+		return PeerAbsent, fmt.Errorf("find peer: %w", err)
+	}
+	for i := range devices {
+		if peer, err := c.peerOn(&reversed, uint32(devices[i].Index)); err != nil || peer != PeerAbsent {
+			return peer, err
 		}
-		if err != nil {
-			return PeerAbsent, fmt.Errorf("find peer: %w", err)
-		}
-		// Where no connection fits, the look-up ends at the listener.
-		if found.State != StateListen && unmap(found.Remote) == reversed.Remote && unmap(found.Local) == reversed.Local {
-			return found.end(), nil
-		}
+	}
+	return PeerAbsent, nil
+}
+
+func (c *Conn) peerOn(reversed *ID, device uint32) (Peer, error) {
+	reversed.Interface = device
+	found, err := c.find(reversed)
+	if errors.Is(err, ErrNotFound) {
+		return PeerAbsent, nil
+	}
+	if err != nil {
+		return PeerAbsent, fmt.Errorf("find peer: %w", err)
+	}
+	// Where no connection fits, the look-up ends at the listener.
+	if found.State != StateListen && unmap(found.Remote) == reversed.Remote && unmap(found.Local) == reversed.Local {
+		return found.end(), nil
 	}
 	return PeerAbsent, nil
 }

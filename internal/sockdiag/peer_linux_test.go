@@ -128,3 +128,36 @@ func BenchmarkFindPeer(b *testing.B) {
 		}
 	}
 }
+
+// A peer that is bound to a device of this host is found there, though our own
+// end is bound to none.
+func TestFindPeerBoundToAnotherDevice(t *testing.T) {
+	devices, err := net.Interfaces()
+	require.NoError(t, err)
+	tried := 0
+	for i := range devices {
+		if devices[i].Flags&net.FlagLoopback != 0 || devices[i].Flags&net.FlagUp == 0 {
+			continue
+		}
+		addresses, err := devices[i].Addrs()
+		require.NoError(t, err)
+		for _, a := range addresses {
+			prefix, err := netip.ParsePrefix(a.String())
+			if err != nil || !prefix.Addr().Is4() {
+				continue
+			}
+			tried++
+			c := open(t)
+			l := listenTCP(t, "tcp4", netip.AddrPortFrom(prefix.Addr(), 0).String())
+			client, server := dial(t, l, prefix.Addr().String(), devices[i].Name)
+			own := find(t, c, inode(t, server))
+			require.NoError(t, client.CloseWrite())
+			peer, err := c.FindPeer(&own.ID)
+			require.NoError(t, err)
+			assert.Equal(t, PeerHeld, peer, "half closed, held, bound to %s", devices[i].Name)
+		}
+	}
+	if tried == 0 {
+		t.Skip("needs a network device with an IPv4 address beside lo")
+	}
+}
