@@ -90,7 +90,7 @@ func (j *Journal) saveCursor() error {
 		return nil
 	}
 	if j.file != nil {
-		if err := j.file.Sync(); err != nil {
+		if err := j.synced(j.file.Sync()); err != nil {
 			return fmt.Errorf("sync journal: %w", err)
 		}
 	}

@@ -72,6 +72,7 @@ type Journal struct {
 	applied  map[string]Record // of those, the ones that were applied
 	buf      []byte
 	broken   bool
+	syncErr  error // of a sync since the last Sync
 	create   func(path string) (segmentFile, error)
 	readPos  position
 }
@@ -207,7 +208,17 @@ func (j *Journal) room(size int64) error {
 	j.file, j.size, j.broken = file, int64(len(segmentMagic)), false
 	j.segments = append(j.segments, segment{path: path, first: j.next, last: j.next - 1})
 	j.prune()
-	return syncDir(j.dir)
+	return j.synced(syncDir(j.dir))
+}
+
+// synced remembers a failed sync until Sync has told it: the kernel reports an
+// error of writing back once, to whoever asks first, and what was appended
+// before is not on the disk for it. Writing goes on in a new segment.
+func (j *Journal) synced(err error) error {
+	if err != nil {
+		j.syncErr, j.broken = err, true
+	}
+	return err
 }
 
 // dropEmpty removes the newest segment if its first frame never became whole:
@@ -227,21 +238,24 @@ func (j *Journal) closeSegment() error {
 	}
 	file := j.file
 	j.file = nil
-	syncErr := file.Sync()
+	syncErr := j.synced(file.Sync())
 	if err := errors.Join(syncErr, file.Close()); err != nil {
 		return fmt.Errorf("close journal segment: %w", err)
 	}
 	return nil
 }
 
-// Sync brings every record so far to the disk.
+// Sync brings every record so far to the disk. An error means that some of
+// those since the last Sync may not be there.
 func (j *Journal) Sync() error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.file == nil {
-		return nil
+	if j.file != nil {
+		_ = j.synced(j.file.Sync())
 	}
-	if err := j.file.Sync(); err != nil {
+	err := j.syncErr
+	j.syncErr = nil
+	if err != nil {
 		return fmt.Errorf("sync journal: %w", err)
 	}
 	return nil
@@ -299,7 +313,7 @@ func (j *Journal) become(other *Journal) error {
 	err := errors.Join(j.saveCursor(), j.closeSegment(), j.lock.Close())
 	other.opts.KeepUndelivered = j.opts.KeepUndelivered
 	j.dir, j.opts, j.lock = other.dir, other.opts, other.lock
-	j.segments, j.file, j.size, j.broken = other.segments, other.file, other.size, other.broken
+	j.segments, j.file, j.size, j.broken, j.syncErr = other.segments, other.file, other.size, other.broken, other.syncErr
 	j.next, j.cursor, j.saved, j.readPos = other.next, other.cursor, other.saved, position{}
 	j.open, j.applied, j.create = other.open, other.applied, other.create
 	other.lock, other.file = nil, nil

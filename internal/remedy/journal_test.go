@@ -296,3 +296,41 @@ func BenchmarkJournalAppend(b *testing.B) {
 	}
 	require.NoError(b, j.Close())
 }
+
+// unsyncedFile fails its next sync.
+type unsyncedFile struct {
+	segmentFile
+	fail *bool
+}
+
+func (f *unsyncedFile) Sync() error {
+	if *f.fail {
+		*f.fail = false // the kernel tells an error of writing back once
+		return syscall.EIO
+	}
+	return f.segmentFile.Sync()
+}
+
+// An error of the disk that the audit's cursor met first still reaches the one
+// who is about to act on what was appended before.
+func TestAFailedSyncIsToldToWhoeverSyncs(t *testing.T) {
+	t.Parallel()
+	j, err := OpenJournal(t.TempDir(), JournalOptions{})
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = j.Close() })
+	fail := false
+	create := j.create
+	j.create = func(path string) (segmentFile, error) {
+		file, err := create(path)
+		return &unsyncedFile{segmentFile: file, fail: &fail}, err
+	}
+	require.NoError(t, j.Append(&Record{Type: TypeProposed}))
+	require.NoError(t, j.Sync())
+	require.NoError(t, j.Append(&Record{Type: TypeIntent, ID: "a"}))
+	fail = true
+	require.ErrorIs(t, j.Delivered(1), syscall.EIO)
+	require.ErrorIs(t, j.Sync(), syscall.EIO, "the intent may not be on the disk")
+	require.NoError(t, j.Append(&Record{Type: TypeIntent, ID: "b"}))
+	require.NoError(t, j.Sync(), "a new segment")
+	require.NoError(t, j.Delivered(1))
+}

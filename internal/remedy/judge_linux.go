@@ -94,6 +94,8 @@ func (e *Engine) peerGone(t *target, w *watched, h *hostSight, now time.Time) (s
 	}
 	if asked.last.peer == peerAlive || asked.last.peer == peerOrphan {
 		w.peerSeen, asked.peerSeen = true, true
+	} else if w.last.peer == peerAlive {
+		return "the tables show the other end, and a look-up does not find it", false
 	}
 	return peerVerdict(&asked, t.policy, now)
 }

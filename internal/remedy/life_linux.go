@@ -108,9 +108,7 @@ func (e *Engine) forgetLives(now time.Time) {
 		owes := l.stopped != "" || l.said.newest != nil || now.Sub(l.lastPass) < e.set.Limits.Cooldown ||
 			now.Sub(l.said.since) < refusalWindow
 		if owes && key != "" {
-			if _, lives := e.host.sameProcess(&l.process); !lives {
-				owes = false
-			}
+			owes = !e.host.ended(&l.process)
 		}
 		if !owes {
 			if l.said.newest != nil {

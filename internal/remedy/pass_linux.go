@@ -204,7 +204,9 @@ const longestRest = 5 * time.Minute
 // the host is not free.
 func (e *Engine) worthAPass(n *turn, now time.Time) bool {
 	t := n.target
-	if t.rehearsed || t.waiting != "" || t.life.stopped != "" || len(e.pendingOf(t)) > 0 {
+	mode := e.inForce()
+	said := t.rehearsed && mode == ModeDryRun || t.waiting != "" && mode == ModeApprove
+	if said || t.life.stopped != "" || len(e.pendingOf(t)) > 0 {
 		return false
 	}
 	if !t.life.lastPass.IsZero() && now.Sub(t.life.lastPass) < e.set.Limits.Cooldown {

@@ -34,6 +34,13 @@ func (h *host) sameProcess(p *leak.Process) (string, bool) {
 	return "", true
 }
 
+// ended reports that the process has surely ended: what cannot be read may
+// still live.
+func (h *host) ended(p *leak.Process) bool {
+	id, err := procid.Read(h.root, h.hostID, h.bootID, p.PID)
+	return errors.Is(err, procid.ErrGone) || err == nil && id.InstanceID() != p.InstanceID
+}
+
 // proof is the answer of the kernel about one descriptor, from a copy that
 // was held for the time of these questions only.
 type proof struct {

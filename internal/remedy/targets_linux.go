@@ -132,6 +132,10 @@ func (e *Engine) settlePolicy(t *target) {
 	if policy != t.policy || action != t.action {
 		t.policy, t.action = policy, action
 		t.batch, t.rest = 1, 0
+		if t.waiting != "" && !t.expired {
+			e.expire(t, "the policy has changed")
+		}
+		t.rehearsed, t.waiting, t.expired, t.judgedBy = false, "", false, ""
 	}
 }
 
