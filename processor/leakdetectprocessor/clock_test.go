@@ -145,3 +145,29 @@ func TestLateSamplesAreNoClock(t *testing.T) {
 	assert.EqualValues(t, 30*4, r.counted("points_judged", ""))
 	assert.EqualValues(t, 30*4, r.counted("points_refused", "late"))
 }
+
+// One point of a life that is ahead of time ends none of the life's series.
+func TestAPointAheadEndsNoSeries(t *testing.T) {
+	t.Parallel()
+	st, p, sink := bareState(t)
+	r := &rig{t: t, sink: sink}
+	now := time.Now()
+	st.now = func() time.Time { return now }
+	send := func(md *batch) {
+		st.consume(t.Context(), md.md, p)
+		require.NoError(t, sink.ConsumeMetrics(t.Context(), md.md))
+	}
+	for i := range 5 {
+		now = now.Add(10 * time.Second)
+		send(scan(now, 10, i))
+	}
+	require.Equal(t, []leak.State{leak.StateConfirmed}, transitions(r.findings()))
+	series := st.entries
+	send(newBatch(now.Add(50*time.Minute), 10).sum(leak.MetricThreadCount, 5))
+	st.sweep(t.Context())
+	now = now.Add(10 * time.Second)
+	send(newBatch(now, 10).sum(leak.MetricMemoryAnonymous, 5))
+	st.sweep(t.Context())
+	assert.GreaterOrEqual(t, st.entries, series)
+	assert.Empty(t, transitions(r.findings()))
+}

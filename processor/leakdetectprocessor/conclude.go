@@ -115,11 +115,12 @@ func (s *state) expire(h *host, now time.Time) {
 // expireSeries drops series that stopped in a life that goes on. Sites are
 // read in turns, so they get longer.
 func (s *state) expireSeries(l *life, stale int64) {
-	if s.engine.DropUnseen(l.Life, l.Now()-4*stale) {
+	now := min(l.Now(), s.horizon) // one point ahead of time ends no series
+	if s.engine.DropUnseen(l.Life, now-4*stale) {
 		s.transitions = append(s.transitions, l)
 	}
 	for hash, e := range l.entries {
-		if l.Now()-e.last <= 4*stale {
+		if now-e.last <= 4*stale {
 			continue
 		}
 		switch {

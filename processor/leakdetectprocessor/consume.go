@@ -234,7 +234,7 @@ func (r *reading) usable(e *entry, t int64) bool {
 		return false
 	}
 	if e.refused {
-		r.life.Tick(t)
+		r.life.Tick(min(t, r.state.horizon))
 		r.moved(e, t)
 	}
 	return !e.refused
